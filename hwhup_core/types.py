@@ -1,0 +1,216 @@
+"""
+Records that cross folders.
+
+Metres, radians, pixels. Camera frames are ROS optical frames: x right, y down, z forward. Pixel (row i, column j) has its
+centre at (x, y) = (j + 0.5, i + 0.5). Rotations are matrices; a missing modality is `None`, never zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+R = TypeVar('R', bound='TensorRecord')
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """A frozen group of tensors (or nested records) that share their first axis, the batch."""
+
+    def map(self: R, function: Callable[[Tensor], Tensor]) -> R:
+        """Return the record with `function` applied to every tensor in it."""
+
+        def apply(value: Any) -> Any:
+            if value is None:
+                return None
+            return value.map(function) if isinstance(value, TensorRecord) else function(value)
+
+        return type(self)(**{field.name: apply(getattr(self, field.name)) for field in fields(self)})
+
+    def to(self: R, device: torch.device | str) -> R:
+        """Return the record on `device`."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def detach(self: R) -> R:
+        """Return the record cut from the graph."""
+        return self.map(lambda tensor: tensor.detach())
+
+    def __getitem__(self: R, index: Any) -> R:
+        """Return the record of the selected batch entries; index with a slice, mask or list to keep the batch axis."""
+        return self.map(lambda tensor: tensor[index])
+
+
+@dataclass(frozen=True)
+class BodyParams(TensorRecord):
+    """Pose and shape of SMPL bodies. Rotations are matrices, never axis-angle."""
+
+    global_rotation: Float[Tensor, 'b 3 3']
+    """Camera from pelvis."""
+    joint_rotations: Float[Tensor, 'b 23 3 3']
+    """Parent joint from child joint, in SMPL order (left_hip first)."""
+    betas: Float[Tensor, 'b 10']
+    """Shape coefficients, in standard deviations of the body's own shape space."""
+
+
+@dataclass(frozen=True)
+class WeakPerspective(TensorRecord):
+    """Crop camera: u = scale * (X + shift_x), v = scale * (Y + shift_y), both in [-1, 1] over the crop."""
+
+    scale: Float[Tensor, ' b']
+    """Half crop sides per metre."""
+    shift: Float[Tensor, 'b 2']
+    """Metres, added to x and y before scaling."""
+
+
+@dataclass(frozen=True)
+class Prediction(TensorRecord):
+    """What the regressor says about one crop each."""
+
+    params: BodyParams
+    camera: WeakPerspective
+
+
+@dataclass(frozen=True)
+class Skeleton(TensorRecord):
+    """Joints and landmarks of posed bodies, made without the mesh. Metres, body placed as `smplx` does (no translation)."""
+
+    joints: Float[Tensor, 'b 24 3']
+    """SMPL joints in SMPL order, see `hwhup_core.body.joints.SMPL_24`."""
+    landmarks: Float[Tensor, 'b k 3']
+    """Points linear in the vertices, in the order of `BodyModel.landmark_names`."""
+
+
+@dataclass(frozen=True)
+class Body(TensorRecord):
+    """A posed mesh with its skeleton, same frame and units as `Skeleton`."""
+
+    vertices: Float[Tensor, 'b v 3']
+    joints: Float[Tensor, 'b 24 3']
+    landmarks: Float[Tensor, 'b k 3']
+
+
+@dataclass(frozen=True)
+class Rendered(TensorRecord):
+    """Depth of the nearest face at each pixel centre."""
+
+    depth: Float[Tensor, 'b h w']
+    """Metres along z; 0 where nothing is hit."""
+    mask: Bool[Tensor, 'b h w']
+    face_index: Int[Tensor, 'b h w']
+    """-1 where nothing is hit."""
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Pinhole camera with the distortion of its sensor_msgs/CameraInfo."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    """Pixels, in the pixel-centre-at-.5 convention of this package (OpenCV's and ROS's cx plus 0.5)."""
+    width: int
+    height: int
+    distortion_model: str = 'none'
+    """`none`, `plumb_bob`, `rational_polynomial` or `equidistant`."""
+    distortion: tuple[float, ...] = ()
+
+    def matrix(self) -> Float[ndarray, '3 3']:
+        """Return K."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment of one camera. All modalities are registered to each other and have the same height and width."""
+
+    stamp_ns: int
+    """Time of exposure, nanoseconds since the epoch of the publishing clock."""
+    frame_id: str
+    """Name of the camera's optical frame."""
+    color: UInt8[ndarray, 'h w 3'] | None = None
+    """RGB, in this order."""
+    depth: Float[ndarray, 'h w'] | None = None
+    """float32 metres along z; 0 = no measurement (never NaN, inf or negative)."""
+    infrared: Float[ndarray, 'h w'] | None = None
+    """float32, scaled to [0, 1]."""
+    pressure: Float[ndarray, 'h w'] | None = None
+    """float32, scaled to [0, 1]."""
+    intrinsics: Intrinsics | None = None
+
+
+@dataclass(frozen=True)
+class PersonBox:
+    """A square region of the image, pixels. May reach beyond the image."""
+
+    center_x: float
+    center_y: float
+    side: float
+
+
+class State(IntEnum):
+    """How far an estimate can be trusted; the numbers are those of SmplPose.msg."""
+
+    ESTIMATED = 0
+    LOW_CONFIDENCE = 1
+    NO_PERSON = 2
+    STALE = 3
+
+
+class Posture(IntEnum):
+    """Posture against gravity; the numbers are those of SmplPose.msg."""
+
+    UNKNOWN = 0
+    SUPINE = 1
+    PRONE = 2
+    LEFT_SIDE = 3
+    RIGHT_SIDE = 4
+    SITTING = 5
+    STANDING = 6
+
+
+@dataclass(frozen=True)
+class BodyEstimate:
+    """One person in one frame, numpy, mirrored field for field by SmplPose.msg. Unknown numbers are NaN."""
+
+    stamp_ns: int
+    frame_id: str
+    subject_id: str
+    state: State
+    confidence: float
+    """Probability in [0, 1] that the mean joint error is below 0.1 m (calibrated on held-out synthetic data)."""
+    body_id: str
+    body_hash: str
+    weights_hash: str
+    betas: Float[ndarray, '10']
+    pose: Float[ndarray, '72']
+    """Axis-angle in SMPL order, root first; the root is camera from pelvis."""
+    root_position: Float[ndarray, '3']
+    """Metric position of joint `pelvis` in the camera frame, metres."""
+    root_orientation: Float[ndarray, '4']
+    """Camera from pelvis, quaternion x y z w."""
+    joint_positions: Float[ndarray, '24 3']
+    """Camera frame, metres."""
+    joint_orientations: Float[ndarray, '24 4']
+    """Camera from joint frame, quaternion x y z w."""
+    joint_pixels: Float[ndarray, '24 2']
+    """Image x, y in pixels, distortion included."""
+    joint_visibility: Float[ndarray, '24']
+    """1 seen, 0 hidden, NaN unknown."""
+    joint_confidence: Float[ndarray, '24']
+    joint_sigma: Float[ndarray, '24']
+    """Standard deviation of each coordinate, metres."""
+    box: PersonBox
+    camera: Float[ndarray, '3']
+    """Weak perspective scale, shift x, shift y in the crop of `box`."""
+    posture: Posture
+    aligned_depth_error: float
+    """Mean |rendered - measured - offset| over the body, metres; NaN without depth."""
