@@ -1,0 +1,94 @@
+"""Cameras: pinhole with distortion for real images, SPIN's weak-perspective camera for crops."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from hwhup_core.errors import ConfigError
+from hwhup_core.types import Intrinsics, PersonBox, WeakPerspective
+
+CROP_FOCAL = 5000.0
+"""Focal length, pixels, that SPIN gives to the camera of a crop of CROP_FOCAL_SIZE pixels."""
+CROP_FOCAL_SIZE = 224.0
+HALF_CROPS_FOCAL = CROP_FOCAL / (CROP_FOCAL_SIZE / 2)
+"""The same focal length in half crop sides: valid for a crop of any size."""
+
+
+def crop_translation(camera: WeakPerspective) -> Float[Tensor, 'b 3']:
+    """Return the translation that puts a body before the crop camera: (tx, ty, 2 f / (size s)), method 1.6."""
+    distance = HALF_CROPS_FOCAL / (camera.scale + 1e-9)
+    return torch.cat([camera.shift, distance[:, None]], dim=1)
+
+
+def weak_perspective_project(points: Float[Tensor, 'b k 3'], camera: WeakPerspective) -> Float[Tensor, 'b k 2']:
+    """Return the positions in the crop, [-1, 1] from edge to edge, by SPIN's far perspective camera."""
+    placed = points + crop_translation(camera)[:, None]
+    return HALF_CROPS_FOCAL * placed[..., :2] / placed[..., 2:]
+
+
+def project(points: Float[ndarray, 'n 3'], intrinsics: Intrinsics) -> Float[ndarray, 'n 2']:
+    """Return the pixels where the camera sees the points; a point at or behind the camera gives NaN."""
+    points = np.asarray(points, np.float64)
+    ahead = points[:, 2] > 1e-6
+    pixels = np.full((len(points), 2), np.nan)
+    if not ahead.any():
+        return pixels
+    normal = points[ahead, :2] / points[ahead, 2:]
+    if intrinsics.distortion_model == 'none':
+        pixels[ahead] = normal * (intrinsics.fx, intrinsics.fy) + (intrinsics.cx, intrinsics.cy)
+        return pixels
+    matrix, coefficients = intrinsics.matrix(), _coefficients(intrinsics)
+    zero = np.zeros(3)
+    if intrinsics.distortion_model == 'equidistant':
+        seen, _ = cv2.fisheye.projectPoints(points[ahead][:, None], zero, zero, matrix, coefficients)
+    else:
+        seen, _ = cv2.projectPoints(points[ahead], zero, zero, matrix, coefficients)
+    pixels[ahead] = seen.reshape(-1, 2)
+    return pixels
+
+
+def rays(intrinsics: Intrinsics, pixels: Float[ndarray, 'n 2']) -> Float[ndarray, 'n 3']:
+    """Return the viewing rays of the pixels, scaled to z = 1, with the distortion removed."""
+    pixels = np.asarray(pixels, np.float64)
+    matrix = intrinsics.matrix()
+    if intrinsics.distortion_model == 'none':
+        plane = (pixels - (intrinsics.cx, intrinsics.cy)) / (intrinsics.fx, intrinsics.fy)
+    elif intrinsics.distortion_model == 'equidistant':
+        plane = cv2.fisheye.undistortPoints(pixels[:, None], matrix, _coefficients(intrinsics)).reshape(-1, 2)
+    else:
+        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-10)
+        plane = cv2.undistortPointsIter(
+            pixels[:, None], matrix, _coefficients(intrinsics), np.eye(3), np.eye(3), criteria
+        ).reshape(-1, 2)
+    return np.concatenate([plane, np.ones((len(plane), 1))], axis=1)
+
+
+def _coefficients(intrinsics: Intrinsics) -> Float[ndarray, ' n']:
+    allowed = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+    model, count = intrinsics.distortion_model, len(intrinsics.distortion)
+    if model not in allowed:
+        raise ConfigError(f'Distortion model {model!r} is not supported; expected one of {sorted(allowed)} or none.')
+    if count not in allowed[model]:
+        raise ConfigError(f'Distortion model {model} has {count} coefficients; expected {allowed[model]}.')
+    return np.asarray(intrinsics.distortion, np.float64)
+
+
+def metric_translation(
+    scale: float, shift: Float[ndarray, '2'], box: PersonBox, intrinsics: Intrinsics
+) -> Float[ndarray, '3']:
+    """
+    Return the metric translation (m) of the body from its size in the crop and the real camera; no depth needed.
+
+    The crop camera says that one metre covers `scale` half sides, so the body stands at z = f / (scale side / 2); the
+    viewing ray through the pixel where the body origin lands gives x and y, distortion removed.
+    """
+    half = box.side / 2
+    focal = (intrinsics.fx + intrinsics.fy) / 2
+    distance = focal / max(scale * half, 1e-6)
+    pixel = np.array([[box.center_x + half * scale * shift[0], box.center_y + half * scale * shift[1]]])
+    return rays(intrinsics, pixel)[0] * distance

@@ -1,0 +1,87 @@
+"""Square crops around a person: the affine map, image and depth crops, boxes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped
+from numpy import ndarray
+
+from hwhup_core.types import Intrinsics, PersonBox
+
+
+def crop_affine(box: PersonBox, size: int) -> Float[ndarray, '2 3']:
+    """Return the map from image pixels to crop pixels, both with pixel centres at .5; no rounding, no shift."""
+    scale = size / box.side
+    return np.array(
+        [
+            [scale, 0.0, size / 2 - scale * box.center_x],
+            [0.0, scale, size / 2 - scale * box.center_y],
+        ]
+    )
+
+
+def apply_affine(affine: Float[ndarray, '2 3'], pixels: Float[ndarray, 'n 2']) -> Float[ndarray, 'n 2']:
+    """Return the mapped pixels."""
+    return pixels @ affine[:, :2].T + affine[:, 2]
+
+
+def invert_affine(affine: Float[ndarray, '2 3']) -> Float[ndarray, '2 3']:
+    """Return the map back."""
+    inverse = np.linalg.inv(affine[:, :2])
+    return np.concatenate([inverse, -(inverse @ affine[:, 2])[:, None]], axis=1)
+
+
+def _for_opencv(affine: Float[ndarray, '2 3']) -> Float[ndarray, '2 3']:
+    """Return the map for OpenCV, which puts pixel centres at whole numbers."""
+    shifted = affine.copy()
+    shifted[:, 2] += affine[:, :2] @ (0.5, 0.5) - 0.5
+    return shifted
+
+
+def _crop(image: Shaped[ndarray, '...'], box: PersonBox, size: int) -> Shaped[ndarray, '...']:
+    """Return the crop of a uint8 or float32 image; zero outside; averages when shrinking, so nothing aliases."""
+    shrink = int(box.side / size)
+    if shrink >= 2:  # An anti-aliased half (third, ...) of the needed window first, then the exact map.
+        window = cv2.warpAffine(
+            image, _for_opencv(crop_affine(box, size * shrink)), (size * shrink, size * shrink), flags=cv2.INTER_LINEAR
+        )
+        return cv2.resize(window, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.warpAffine(image, _for_opencv(crop_affine(box, size)), (size, size), flags=cv2.INTER_LINEAR)
+
+
+def crop_image(image: Shaped[ndarray, 'h w *c'], box: PersonBox, size: int) -> Shaped[ndarray, 's s *c']:
+    """Return the square crop of an image (uint8 or float32), linear; zero outside the image."""
+    return _crop(image, box, size)
+
+
+def crop_depth(depth: Float[ndarray, 'h w'], box: PersonBox, size: int) -> Float[ndarray, 's s']:
+    """Return the crop of a depth image (0 = hole): valid pixels are averaged among themselves, holes never mix in."""
+    valid = (depth > 0).astype(np.float32)
+    weight = _crop(valid, box, size)
+    total = _crop(depth, box, size)
+    return np.where(weight > 0.5, total / np.maximum(weight, 1e-6), 0).astype(np.float32)
+
+
+def crop_intrinsics(box: PersonBox, size: int, intrinsics: Intrinsics) -> Intrinsics:
+    """Return the pinhole camera that sees exactly the crop, for an undistorted image."""
+    scale = size / box.side
+    (_, _, left), (_, _, top) = crop_affine(box, size)
+    return Intrinsics(
+        intrinsics.fx * scale,
+        intrinsics.fy * scale,
+        intrinsics.cx * scale + left,
+        intrinsics.cy * scale + top,
+        size,
+        size,
+    )
+
+
+def box_around(pixels: Float[ndarray, 'n 2'], margin: float) -> PersonBox:
+    """Return the square whose side is `margin` times the larger extent of the pixels; NaN pixels are left out."""
+    seen = pixels[np.isfinite(pixels).all(axis=1)]
+    if len(seen) == 0:
+        return PersonBox(float('nan'), float('nan'), float('nan'))
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    center = (low + high) / 2
+    return PersonBox(float(center[0]), float(center[1]), float(margin * (high - low).max()))
