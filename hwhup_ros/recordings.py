@@ -1,0 +1,271 @@
+"""
+Recorded RGB-D frames, one after the other: a folder of PNG files, or a bag of ROS 1 or ROS 2.
+
+A frame that cannot be used comes out, in its place, as the `FrameError` that says why: nothing goes missing silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import yaml
+
+from hwhup_core.errors import AssetError, ConfigError, FrameError
+from hwhup_core.types import Frame, Intrinsics
+
+COLOR_FOLDERS = ('color', 'rgb')
+CAMERA_FILES = ('camera.yaml', 'camera.yml', 'camera.json', 'camera_info.yaml', 'cam_params*.json', 'intrinsics*.json')
+MILLIMETRE = 0.001
+NO_STAMP = 0
+"""Stamp of a frame whose recording does not say when it was taken."""
+MAX_SKEW_NS = 20_000_000
+"""Colour and depth of a bag belong together when their stamps differ by no more than this."""
+
+
+class Recording(Protocol):
+    """What both kinds of recording can do."""
+
+    frame_count: int
+    """Frames to expect; of a bag it is an upper bound."""
+
+    def frames(self) -> Iterator[Frame | FrameError]:
+        """Read from the start; a frame that cannot be used is returned as its error."""
+        ...
+
+
+@dataclass(frozen=True)
+class BagTopics:
+    """Topics to read from a bag; empty = the only one that fits."""
+
+    image: str = ''
+    depth: str = ''
+    camera_info: str = ''
+
+
+def open_recording(path: Path, topics: BagTopics | None = None) -> Recording:
+    """Return the recording at `path`: a folder with `color/` and/or `depth/`, a rosbag2 bag, or a ROS 1 .bag."""
+    if not path.exists():
+        raise AssetError(f'No recording at {path}. Expected a folder with color/ and depth/ PNG files, or a bag.')
+    is_bag = path.suffix in {'.bag', '.mcap', '.db3'} or (path / 'metadata.yaml').is_file()
+    return BagRecording(path, topics or BagTopics()) if is_bag else FolderRecording(path)
+
+
+class FolderRecording:
+    """`color/NAME.png` (8-bit) and `depth/NAME.png` (16-bit) that belong together by name, beside one camera file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._color = next((_stems(folder / name) for name in COLOR_FOLDERS if (folder / name).is_dir()), {})
+        self._depth = _stems(folder / 'depth')
+        if not self._color and not self._depth:
+            found = ', '.join(sorted(entry.name for entry in folder.iterdir())[:8]) or 'nothing'
+            raise AssetError(
+                f'{folder} holds no frames. Expected PNG files in its color/ and depth/ (16-bit millimetres), '
+                f'or a bag; found {found}.'
+            )
+        self._names = sorted(self._color.keys() | self._depth.keys())
+        self.intrinsics, self._depth_unit = read_camera_file(_find_camera_file(folder))
+        self.frame_count = len(self._names)
+
+    def frames(self) -> Iterator[Frame | FrameError]:
+        """See `Recording.frames`."""
+        for name in self._names:
+            try:
+                yield self._read(name)
+            except FrameError as error:
+                yield error
+
+    def _read(self, name: str) -> Frame:
+        color = _read_png(_partner(self._color, name, 'color'), cv2.IMREAD_COLOR) if self._color else None
+        depth = _read_png(_partner(self._depth, name, 'depth'), cv2.IMREAD_UNCHANGED) if self._depth else None
+        if depth is not None and (depth.dtype != np.uint16 or depth.ndim != 2):
+            raise FrameError(
+                'wrong_depth_type',
+                f'{self._depth[name]} holds {depth.dtype} with shape {depth.shape}; expected a 16-bit one-channel PNG.',
+            )
+        for picture, file in ((color, self._color.get(name)), (depth, self._depth.get(name))):
+            if picture is not None and picture.shape[:2] != (self.intrinsics.height, self.intrinsics.width):
+                raise FrameError(
+                    'size_mismatch',
+                    f'{file} is {picture.shape[1]}x{picture.shape[0]}; the camera file says '
+                    f'{self.intrinsics.width}x{self.intrinsics.height}.',
+                )
+        return Frame(
+            stamp_ns=int(name) if name.isdigit() and len(name) >= 16 else NO_STAMP,
+            frame_id='camera_color_optical_frame',
+            color=None if color is None else cv2.cvtColor(color, cv2.COLOR_BGR2RGB),
+            depth=None if depth is None else depth.astype(np.float32) * np.float32(self._depth_unit),
+            intrinsics=self.intrinsics,
+        )
+
+
+class BagRecording:
+    """Colour and depth images of a bag, paired by stamp, through the `rosbags` library (no ROS installation needed)."""
+
+    def __init__(self, path: Path, topics: BagTopics) -> None:
+        self._path = path
+        with _bag_reader(path) as reader:
+            counts = {connection.topic: connection.msgcount for connection in reader.connections}
+            types = {connection.topic: connection.msgtype for connection in reader.connections}
+        images = [topic for topic, kind in types.items() if kind.endswith(('/Image', '/CompressedImage'))]
+        depths = [topic for topic in images if 'depth' in topic]
+        self._depth = topics.depth or _only(depths, path, 'depth', required=False)
+        others = [topic for topic in images if 'depth' not in topic]
+        self._image = topics.image or _only(others, path, 'image', required=not self._depth)
+        infos = [topic for topic, kind in types.items() if kind.endswith('/CameraInfo')]
+        if len(infos) > 1:  # The one beside the colour image is the camera that depth is registered to.
+            camera = (self._image or self._depth).rsplit('/', 1)[0]
+            infos = [topic for topic in infos if topic.rsplit('/', 1)[0] == camera]
+        self._info = topics.camera_info or _only(infos, path, 'camera_info', required=True)
+        for topic in filter(None, (self._image, self._depth, self._info)):
+            if topic not in types:
+                raise ConfigError(f'{path} has no topic {topic}. It has: {", ".join(sorted(types))}.')
+        self.frame_count = min(counts[topic] for topic in (self._image, self._depth) if topic)
+
+    def frames(self) -> Iterator[Frame | FrameError]:
+        """See `Recording.frames`; images that come before the first camera info are errors, too."""
+        wanted = {topic for topic in (self._image, self._depth, self._info) if topic}
+        waiting: dict[str, Any] = {}
+        info = None
+        with _bag_reader(self._path) as reader:
+            connections = [connection for connection in reader.connections if connection.topic in wanted]
+            for connection, _, raw in reader.messages(connections=connections):
+                message = reader.deserialize(raw, connection.msgtype)
+                if connection.topic == self._info:
+                    info = message
+                    continue
+                if connection.topic in waiting:
+                    yield _unpaired(connection.topic, waiting[connection.topic])
+                waiting[connection.topic] = message
+                if len(waiting) == len(wanted) - 1 and _skew_ns(waiting) <= MAX_SKEW_NS:
+                    yield self._frame(waiting, info)
+                    waiting = {}
+        for topic, message in waiting.items():
+            yield _unpaired(topic, message)
+
+    def _frame(self, messages: dict[str, Any], info: Any) -> Frame | FrameError:
+        from hwhup_ros import conversions, images
+
+        try:
+            if info is None:
+                raise FrameError('missing_camera_info', f'{self._path}: an image before the first {self._info}.')
+            message = messages.get(self._image) or messages[self._depth]
+            return Frame(
+                stamp_ns=_stamp_ns(message),
+                frame_id=message.header.frame_id,
+                color=images.to_color(messages[self._image]) if self._image else None,
+                depth=images.to_depth(messages[self._depth]) if self._depth else None,
+                intrinsics=conversions.to_intrinsics(info),
+            )
+        except FrameError as error:
+            return error
+
+
+def read_camera_file(path: Path) -> tuple[Intrinsics, float]:
+    """
+    Return the intrinsics (this package's pixel convention) and the depth unit (metres per count) of a camera file.
+
+    Three layouts: `intrinsic_matrix` with 9 numbers column by column (Open3D, RealSense recorder); `camera_matrix.data`
+    with 9 numbers row by row (ROS camera_info YAML); plain `fx fy cx cy`. `depth_unit` (metres) is optional: 0.001.
+    """
+    try:
+        text = path.read_text()
+        content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
+        width, height = (int(content.get(f'image_{side}', content.get(side))) for side in ('width', 'height'))
+        fx, fy, cx, cy = _focal_and_centre(content)
+        distortion = content.get('distortion_coefficients', content.get('distortion', {}))
+        numbers = distortion.get('data', []) if isinstance(distortion, dict) else distortion
+        intrinsics = Intrinsics(
+            fx=fx,
+            fy=fy,
+            cx=cx + 0.5,
+            cy=cy + 0.5,
+            width=width,
+            height=height,
+            distortion_model=content.get('distortion_model', 'none' if not any(numbers) else 'plumb_bob'),
+            distortion=tuple(float(number) for number in numbers),
+        )
+        return intrinsics, float(content.get('depth_unit', MILLIMETRE))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, yaml.YAMLError) as error:
+        raise AssetError(
+            f'{path} is not a camera file ({type(error).__name__}: {error}). Expected width, height and either '
+            'intrinsic_matrix (9 numbers, column by column), camera_matrix.data (row by row) or fx, fy, cx, cy.'
+        ) from error
+
+
+def _focal_and_centre(content: dict[str, Any]) -> tuple[float, float, float, float]:
+    if 'intrinsic_matrix' in content:
+        k = np.array(content['intrinsic_matrix'], dtype=float).reshape(3, 3).T
+    elif 'camera_matrix' in content:
+        k = np.array(content['camera_matrix']['data'], dtype=float).reshape(3, 3)
+    else:
+        return tuple(float(content[key]) for key in ('fx', 'fy', 'cx', 'cy'))
+    return float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])
+
+
+def _find_camera_file(folder: Path) -> Path:
+    for pattern in CAMERA_FILES:
+        for path in sorted(folder.glob(pattern)):
+            return path
+    raise AssetError(f'{folder} has no camera file. Expected one of {", ".join(CAMERA_FILES)} with the intrinsics.')
+
+
+def _stems(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in folder.glob('*.png')} if folder.is_dir() else {}
+
+
+def _partner(files: dict[str, Path], name: str, kind: str) -> Path:
+    if name not in files:
+        raise FrameError(f'missing_{kind}', f'Frame {name} has no {kind}/{name}.png; expected one of each per frame.')
+    return files[name]
+
+
+def _read_png(path: Path, flags: int) -> np.ndarray:
+    picture = cv2.imread(str(path), flags)
+    if picture is None:
+        raise FrameError('unreadable_file', f'{path} is not an image; expected a PNG. It is skipped.')
+    return picture
+
+
+def _bag_reader(path: Path) -> Any:
+    """Return an unopened reader for any kind of bag."""
+    try:
+        from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError as error:
+        raise AssetError('Reading a bag needs the rosbags library. Install it: pip install "hwhup[bags]".') from error
+    try:
+        # A bag that was recorded without its message definitions is read as one of this distribution.
+        return AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+    except AnyReaderError as error:
+        raise AssetError(f'{path} is not a bag that can be read: {error}.') from error
+
+
+def _only(topics: list[str], path: Path, parameter: str, *, required: bool) -> str:
+    if len(topics) == 1 or (not topics and not required):
+        return topics[0] if topics else ''
+    listed = ', '.join(sorted(topics)) or 'none'
+    raise ConfigError(
+        f'{path} has {len(topics)} topics that could be `{parameter}` ({listed}); name one in bag_{parameter}.'
+    )
+
+
+def _stamp_ns(message: Any) -> int:
+    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+
+
+def _skew_ns(messages: dict[str, Any]) -> int:
+    stamps = [_stamp_ns(message) for message in messages.values()]
+    return max(stamps) - min(stamps)
+
+
+def _unpaired(topic: str, message: Any) -> FrameError:
+    return FrameError(
+        'unpaired',
+        f'{topic} at {_stamp_ns(message) / 1e9:.3f} s has no partner within {MAX_SKEW_NS / 1e6:.0f} ms; it is skipped.',
+    )
