@@ -1,8 +1,8 @@
 """
 Records that cross folders.
 
-Metres, radians, pixels. Camera frames are ROS optical frames: x right, y down, z forward. Pixel (row i, column j) has its
-centre at (x, y) = (j + 0.5, i + 0.5). Rotations are matrices; a missing modality is `None`, never zeros.
+Metres, radians, pixels. Camera frames are ROS optical frames: x right, y down, z forward. Pixel (row i, column j) has
+its centre at (x, y) = (j + 0.5, i + 0.5). Rotations are matrices; a missing modality is `None`, never zeros.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Prediction(TensorRecord):
 
 @dataclass(frozen=True)
 class Skeleton(TensorRecord):
-    """Joints and landmarks of posed bodies, made without the mesh. Metres, body placed as `smplx` does (no translation)."""
+    """Joints and landmarks of posed bodies, made without the mesh. Metres, placed as `smplx` does, no translation."""
 
     joints: Float[Tensor, 'b 24 3']
     """SMPL joints in SMPL order, see `hwhup_core.body.joints.SMPL_24`."""

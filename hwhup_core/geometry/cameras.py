@@ -56,6 +56,7 @@ def rays(intrinsics: Intrinsics, pixels: Float[ndarray, 'n 2']) -> Float[ndarray
     """Return the viewing rays of the pixels, scaled to z = 1, with the distortion removed."""
     pixels = np.asarray(pixels, np.float64)
     matrix = intrinsics.matrix()
+    plane: ndarray
     if intrinsics.distortion_model == 'none':
         plane = (pixels - (intrinsics.cx, intrinsics.cy)) / (intrinsics.fx, intrinsics.fy)
     elif intrinsics.distortion_model == 'equidistant':

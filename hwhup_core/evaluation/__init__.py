@@ -1,0 +1,1 @@
+"""Metrics (numbers in, numbers out) and the evaluation of checkpoints."""

@@ -1,0 +1,1 @@
+"""Losses, sample pools and the trainer."""
