@@ -1,0 +1,1 @@
+"""Depth rendering of posed bodies: face ids, differentiable depth, and pictures for people."""
