@@ -32,7 +32,7 @@ class CompactConfig:
     """Channels after the first convolution, at half resolution."""
     stem_kernel: int = 5
     """Side of the first convolution's kernel, odd."""
-    widths: tuple[int, ...] = (32, 64, 128, 256)
+    widths: tuple[int, ...] = (32, 64, 128, 288)
     """Channels of each stage; every stage starts by halving the resolution."""
     blocks: tuple[int, ...] = (1, 1, 2, 2)
     """Residual blocks of each stage."""
