@@ -24,6 +24,8 @@ CAMERA_FILES = ('camera.yaml', 'camera.yml', 'camera.json', 'camera_info.yaml', 
 MILLIMETRE = 0.001
 NO_STAMP = 0
 """Stamp of a frame whose recording does not say when it was taken."""
+STAMP_DIGITS = 16
+"""A file name of this many digits is its stamp, nanoseconds since the epoch; a shorter one just counts."""
 MAX_SKEW_NS = 20_000_000
 """Colour and depth of a bag belong together when their stamps differ by no more than this."""
 
@@ -33,6 +35,8 @@ class Recording(Protocol):
 
     frame_count: int
     """Frames to expect; of a bag it is an upper bound."""
+    has_stamps: bool
+    """Whether the frames say when they were taken."""
 
     def frames(self) -> Iterator[Frame | FrameError]:
         """Read from the start; a frame that cannot be used is returned as its error."""
@@ -71,6 +75,7 @@ class FolderRecording:
         self._names = sorted(self._color.keys() | self._depth.keys())
         self.intrinsics, self._depth_unit = read_camera_file(_find_camera_file(folder))
         self.frame_count = len(self._names)
+        self.has_stamps = all(name.isdigit() and len(name) >= STAMP_DIGITS for name in self._names)
 
     def frames(self) -> Iterator[Frame | FrameError]:
         """See `Recording.frames`."""
@@ -96,7 +101,7 @@ class FolderRecording:
                     f'{self.intrinsics.width}x{self.intrinsics.height}.',
                 )
         return Frame(
-            stamp_ns=int(name) if name.isdigit() and len(name) >= 16 else NO_STAMP,
+            stamp_ns=int(name) if self.has_stamps else NO_STAMP,
             frame_id='camera_color_optical_frame',
             color=None if color is None else cv2.cvtColor(color, cv2.COLOR_BGR2RGB),
             depth=None if depth is None else depth.astype(np.float32) * np.float32(self._depth_unit),
@@ -126,6 +131,7 @@ class BagRecording:
             if topic not in types:
                 raise ConfigError(f'{path} has no topic {topic}. It has: {", ".join(sorted(types))}.')
         self.frame_count = min(counts[topic] for topic in (self._image, self._depth) if topic)
+        self.has_stamps = True
 
     def frames(self) -> Iterator[Frame | FrameError]:
         """See `Recording.frames`; images that come before the first camera info are errors, too."""
@@ -149,17 +155,20 @@ class BagRecording:
             yield _unpaired(topic, message)
 
     def _frame(self, messages: dict[str, Any], info: Any) -> Frame | FrameError:
-        from hwhup_ros import conversions, images
+        from hwhup_ros import compressed, conversions, images
 
         try:
             if info is None:
                 raise FrameError('missing_camera_info', f'{self._path}: an image before the first {self._info}.')
-            message = messages.get(self._image) or messages[self._depth]
+            first = messages[self._image or self._depth]
+            color, depth = messages.get(self._image), messages.get(self._depth)
+            to_color = compressed.decompress_color if hasattr(color, 'format') else images.to_color
+            to_depth = compressed.decompress_depth if hasattr(depth, 'format') else images.to_depth
             return Frame(
-                stamp_ns=_stamp_ns(message),
-                frame_id=message.header.frame_id,
-                color=images.to_color(messages[self._image]) if self._image else None,
-                depth=images.to_depth(messages[self._depth]) if self._depth else None,
+                stamp_ns=_stamp_ns(first),
+                frame_id=first.header.frame_id,
+                color=None if color is None else to_color(color),
+                depth=None if depth is None else to_depth(depth),
                 intrinsics=conversions.to_intrinsics(info),
             )
         except FrameError as error:
