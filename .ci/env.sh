@@ -6,8 +6,9 @@ _hwhup_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 _hwhup_prepend() { # NAME DIR: put DIR in front of the colon list NAME, once.
     local list=":${!1:-}:"
     while [[ "$list" == *":$2:"* ]]; do list="${list/":$2:"/:}"; done
-    list="${list#:}"
-    export "$1=$2${list:+:${list%:}}"
+    while [[ "$list" == :* ]]; do list="${list#:}"; done
+    while [[ "$list" == *: ]]; do list="${list%:}"; done
+    export "$1=$2${list:+:$list}"
 }
 
 if [[ ! -x "$_hwhup_root/.venv/bin/python" || ! -f "$_hwhup_root/install/local_setup.bash" ]]; then
@@ -15,21 +16,21 @@ if [[ ! -x "$_hwhup_root/.venv/bin/python" || ! -f "$_hwhup_root/install/local_s
     return 1
 fi
 
+# colcon's scripts read variables that may be unset.
+_hwhup_flags="$-"
+set +u
 _hwhup_prepend PATH "$_hwhup_root/.venv/bin"
-if [[ -f "$_hwhup_root/.venv/.ros_wheels" ]]; then
+if [[ "$(<"$_hwhup_root/.venv/.with_ros_wheels")" == yes ]]; then
     # The wheels find their libraries by themselves, unless a parent's answer is inherited.
     unset _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH
     _hwhup_prepend AMENT_PREFIX_PATH "$_hwhup_root/.venv"
     _hwhup_prepend CMAKE_PREFIX_PATH "$_hwhup_root/.venv"
+    . "$_hwhup_root/install/local_setup.bash"
+    _hwhup_prepend AMENT_PREFIX_PATH "$_hwhup_root/install/hwhup_ros"
+else
+    . "$_hwhup_root/install/setup.bash"
 fi
-
-# colcon's script reads variables that may be unset, and asks for the interpreter that built the overlay.
-_hwhup_flags="$-"
-set +u
-export COLCON_PYTHON_EXECUTABLE="$_hwhup_root/.venv/bin/python"
-. "$_hwhup_root/install/local_setup.bash"
-unset COLCON_PYTHON_EXECUTABLE
-[[ "$_hwhup_flags" == *u* ]] && set -u
+if [[ "$_hwhup_flags" == *u* ]]; then set -u; fi
 
 _hwhup_prepend PYTHONPATH "$_hwhup_root"
 export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$_hwhup_root/config/fastdds_shm64.xml}"
