@@ -1,0 +1,55 @@
+"""Where the camera of the crib hangs: overhead, looking down and at a slant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+WORLD_UP = np.array([0.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True)
+class View:
+    """Pose of a camera: a world point p is at rotation @ p + translation in its optical frame."""
+
+    rotation: Float[ndarray, '3 3']
+    """camera_from_world."""
+    translation: Float[ndarray, '3']
+    """World origin in the camera frame, metres."""
+
+    @property
+    def up(self) -> Float[ndarray, '3']:
+        """Direction against gravity in the camera frame."""
+        return self.rotation @ WORLD_UP
+
+    @property
+    def position(self) -> Float[ndarray, '3']:
+        """Camera centre in the world, metres."""
+        return -self.rotation.T @ self.translation
+
+    def to_camera(self, points: Float[ndarray, 'n 3']) -> Float[ndarray, 'n 3']:
+        """Return world points in the camera frame."""
+        return points @ self.rotation.T + self.translation
+
+
+def overhead_view(target: Float[ndarray, '3'], height: float, tilt: float, azimuth: float, roll: float) -> View:
+    """
+    Return the camera `height` metres above `target` that looks at it.
+
+    `tilt` is the angle from straight down, `azimuth` the side on which the camera hangs (0: towards world +x), `roll` turns
+    the image; with all three 0 world +x is up in the image and world +y is left. Radians.
+    """
+    away = math.tan(tilt) * np.array([math.cos(azimuth), math.sin(azimuth), 0.0])
+    position = target + height * (away + WORLD_UP)
+    forward = (target - position) / np.linalg.norm(target - position)
+    # Image down at roll 0 is world -x, made square to the viewing direction; the tilt stays below 60 degrees.
+    down = np.array([-1.0, 0.0, 0.0]) + forward[0] * forward
+    down /= np.linalg.norm(down)
+    right = np.cross(down, forward)
+    cosine, sine = math.cos(roll), math.sin(roll)
+    rotation = np.stack([cosine * right + sine * down, cosine * down - sine * right, forward])
+    return View(rotation, -rotation @ position)
