@@ -84,7 +84,7 @@ class ResidualBlock(nn.Module):
 
 
 class CompactRegressor(nn.Module):
-    """Crop -> body: residual stages, the average and a thin copy of the last map, and one head that corrects the mean."""
+    """Crop -> body: residual stages, the average and a thin copy of their last map, one head that corrects the mean."""
 
     init_pose: Tensor
     init_shape: Tensor

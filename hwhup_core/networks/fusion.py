@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import TypeVar
 
 from torch import nn
@@ -12,12 +13,13 @@ M = TypeVar('M', bound=nn.Module)
 
 
 def fuse(model: M) -> M:
-    """Return a copy in eval mode, frozen, with every convolution-normalisation pair folded; the model is not changed."""
+    """Return a frozen copy in eval mode with every convolution-normalisation pair folded; the model is not changed."""
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     for module in list(fused.modules()):
         for conv_name, bn_name in _pairs(module):
             conv, bn = module.get_submodule(conv_name), module.get_submodule(bn_name)
-            assert isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(bn, nn.BatchNorm2d)
             setattr(module, conv_name, fuse_conv_bn_eval(conv, bn))
             setattr(module, bn_name, nn.Identity())
     return fused
@@ -29,7 +31,7 @@ def _pairs(module: nn.Module) -> list[tuple[str, str]]:
     names = list(children)
     candidates = [(name, name.replace('conv', 'bn')) for name in names if name.startswith('conv')]
     if isinstance(module, nn.Sequential):
-        candidates = list(zip(names, names[1:]))
+        candidates = list(itertools.pairwise(names))
     return [
         (first, second)
         for first, second in candidates

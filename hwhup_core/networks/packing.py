@@ -48,8 +48,8 @@ class InputConfig:
     """Side of the square input, pixels."""
     style: Literal['relative', 'spin'] = 'relative'
     """
-    How depth is scaled. `relative`: height over the crop's median depth in half crop sides, the same for any distance and
-    sensor; needs intrinsics. `spin`: metres over 3, normalised with the statistics of SLP, as HW-HuP's weights expect.
+    How depth is scaled. `relative`: height over the crop's median depth in half crop sides, the same for any distance
+    and sensor; needs intrinsics. `spin`: metres over 3, normalised as in SLP, which HW-HuP's weights expect.
     """
     depth_gain: float = 4.0
     """Factor on relative depth: limbs are a small part of a half crop side."""
@@ -93,12 +93,12 @@ def relative_depth(
     """
     Return gain * (reference - depth) / half crop side, clipped; the reference is the crop's median depth.
 
-    The half side is metric, taken at the reference depth, so the numbers depend neither on the distance nor on the sensor's
-    resolution. Holes and places outside the image get 0, the reference surface.
+    The half side is metric, taken at the reference depth, so the numbers depend neither on the distance nor on the
+    sensor's resolution. Holes and places outside the image get 0, the reference surface.
     """
     valid = depth > 0
     if not valid.any():
-        raise FrameError('empty_depth', 'The person box holds no valid depth pixel. Check the box and the depth camera.')
+        raise FrameError('empty_depth', 'The person box holds no valid depth. Check the box and the depth camera.')
     reference = np.median(depth[valid])
     scaled = (reference - depth) * np.float32(gain / (half_tangent * reference))
     return np.where(valid, np.clip(scaled, -limit, limit), 0).astype(np.float32)

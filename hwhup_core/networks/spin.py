@@ -97,10 +97,11 @@ class SpinRegressor(nn.Module):
     def _features(self, images: Float[Tensor, 'b 3 224 224']) -> Float[Tensor, 'b 2048']:
         maps = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1)
         maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
-        return maps.mean(dim=(2, 3))
+        features: Tensor = maps.mean(dim=(2, 3))
+        return features
 
     def _initialise(self) -> None:
-        """Set He weights over the fan out in the backbone and small last layers, as SPIN did before loading ImageNet."""
+        """Set He weights over the fan out in the backbone and small last layers, as SPIN did before ImageNet."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
