@@ -1,8 +1,8 @@
 """
 Repair the ROS wheels of this virtual environment after installation.
 
-The wheels were built elsewhere; their exported CMake files name that machine's Python and numpy include folders, and CMake
-stops with "Imported target ... includes non-existent path". Running twice changes nothing.
+The wheels were built elsewhere; their exported CMake files name that machine's Python and numpy include folders, and
+CMake stops with "Imported target ... includes non-existent path". Running twice changes nothing.
 """
 
 import re
