@@ -1,1 +1,1 @@
-"""Bodies in SMPL layout: files, model, joint names, mirroring. `anny.py` and its two helpers are for developers only."""
+"""Bodies in SMPL layout: files, model, joint names, mirroring. `anny.py` and its helpers are for developers only."""

@@ -28,6 +28,7 @@ OUR_VERTEX_ORDER = 'hwhup_v1'
 SMPL_VERTEX_ORDER = 'smpl'
 UNKNOWN_VERTEX_ORDER = 'unknown'
 SMPL_VERTEX_COUNT = 6890
+FOREIGN_LICENCE = 'the licence of its source (SMPL and SMIL: non-commercial research only)'
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, NotImplementedError)
 
@@ -68,7 +69,7 @@ class BodyFile:
 
 
 def smplx_arrays(body: BodyFile) -> dict[str, ndarray]:
-    """Return the arrays under SMPL's key names, in a fixed order; pose directions and key points only where there are."""
+    """Return the arrays under SMPL's key names, in a fixed order; absent ones are left out."""
     arrays = {
         'v_template': body.template,
         'shapedirs': body.shape_directions,
@@ -103,7 +104,8 @@ def read_body_file(path: str | Path) -> BodyFile:
 
 def write_body_file(body: BodyFile, path: str | Path) -> None:
     """Write our own format: a compressed npz with SMPL's key names plus id, licence, vertex order."""
-    np.savez_compressed(path, **smplx_arrays(body), **text_entries(body))
+    entries: dict[str, Any] = smplx_arrays(body) | text_entries(body)
+    np.savez_compressed(path, **entries)
 
 
 def text_entries(body: BodyFile) -> dict[str, ndarray]:
@@ -126,13 +128,14 @@ def require_vertex_order(body: BodyFile, tag: str) -> None:
 
 
 def body_from_arrays(content: Mapping[str, Any], path: Path) -> BodyFile:
-    """Return the checked body from entries under SMPL's key names; `path` names the file in errors and, if need be, the id."""
+    """Return the checked body from entries under SMPL's key names; `path` is for errors and a missing id."""
     reader = _Entries(content, path)
     template = reader.floats('v_template', (None, 3))
     vertices = len(template)
     shape_directions = reader.floats('shapedirs', (vertices, 3, None))
     if shape_directions.shape[2] < NUM_BETAS:
-        raise AssetError(f'{path}: shapedirs has {shape_directions.shape[2]} directions. Expected at least {NUM_BETAS}.')
+        found = shape_directions.shape[2]
+        raise AssetError(f'{path}: shapedirs has {found} directions. Expected at least {NUM_BETAS}.')
     keypoints = reader.floats('keypoint_regressor', (None, vertices)) if 'keypoint_regressor' in content else None
     names = tuple(str(name) for name in content.get('keypoint_names', ())) if keypoints is not None else ()
     if keypoints is not None and len(names) != len(keypoints):
@@ -140,7 +143,7 @@ def body_from_arrays(content: Mapping[str, Any], path: Path) -> BodyFile:
     _check_tree(reader)
     return BodyFile(
         body_id=str(content.get('body_id', path.stem.lower())),
-        licence=str(content.get('licence', 'licence of the file, see its source (SMPL and SMIL: non-commercial research)')),
+        licence=str(content.get('licence', FOREIGN_LICENCE)),
         vertex_order=str(content.get('vertex_order', _assumed_order(vertices))),
         template=template,
         shape_directions=np.ascontiguousarray(shape_directions[:, :, :NUM_BETAS]),
@@ -218,7 +221,8 @@ class _Entries:
         """Return triangles as int64, checked to name existing vertices."""
         faces = self.array(key)
         if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in 'iu':
-            raise AssetError(f'{self.path}: {key} has shape {faces.shape}, type {faces.dtype}. Expected integers (f, 3).')
+            found = f'shape {faces.shape}, type {faces.dtype}'
+            raise AssetError(f'{self.path}: {key} has {found}. Expected integers (f, 3).')
         if faces.size and not 0 <= int(faces.min()) <= int(faces.max()) < vertices:
             raise AssetError(f'{self.path}: {key} names vertex {faces.max()}, but there are only {vertices}.')
         return faces.astype(np.int64)
@@ -230,6 +234,6 @@ def _read_npz(path: Path) -> dict[str, Any]:
             return {key: archive[key] for key in archive.files}
     except _ZIP_ERRORS as error:
         raise AssetError(
-            f'{path} is not a readable npz file ({type(error).__name__}: {error}); it is probably cut off, another kind of '
-            'file, or holds pickled objects, which are not read. Copy or download it again.'
+            f'{path} is not a readable npz file ({type(error).__name__}: {error}); it is probably cut off, another '
+            'kind of file, or holds pickled objects, which are not read. Copy or download it again.'
         ) from error

@@ -110,7 +110,7 @@ SMPLH_LANDMARKS = {
     'right_ring': 6016,
     'right_pinky': 6133,
 }
-"""Surface points that smplx appends to the 24 joints, in its order: name -> vertex. The bundled bodies keep these ids."""
+"""Surface points that smplx appends to the 24 joints, in its order, and their vertices (kept by the bundled bodies)."""
 
 EXTRA_9 = (
     'extra_right_hip',
@@ -155,7 +155,7 @@ def index(name: str, names: Sequence[str] = SMPL_24) -> int:
 
 
 def indices(source: Sequence[str], target: Sequence[str]) -> list[int]:
-    """Return for each name of `target` its position in `source`, so that `values[:, indices(source, target)]` reorders."""
+    """Return where each name of `target` stands in `source`, for reordering: `values[:, these]` is in target order."""
     return [index(name, source) for name in target]
 
 

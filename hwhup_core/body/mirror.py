@@ -14,8 +14,8 @@ def mirror_params(params: BodyParams) -> BodyParams:
     """
     Return the parameters of the body seen in a mirror (x -> -x of the camera), left and right swapped.
 
-    Every rotation R becomes M R M with M = diag(-1, 1, 1) and moves to the joint of the other side; the shape stays, since
-    the bodies are symmetric. On axis-angle this is SPIN's flip: swap sides, negate components 1 and 2.
+    Every rotation R becomes M R M with M = diag(-1, 1, 1) and moves to the joint of the other side; the shape stays,
+    since the bodies are symmetric. On axis-angle this is SPIN's flip: swap sides, negate components 1 and 2.
     """
     order = [joint - 1 for joint in FLIP_24[1:]]
     return BodyParams(

@@ -46,6 +46,19 @@ class BodyModel(nn.Module):
 
     parents: tuple[int, ...] = PARENTS_24
     joint_names: tuple[str, ...] = SMPL_24
+    _template: Tensor
+    _shape_directions: Tensor
+    _pose_directions: Tensor
+    _weights: Tensor
+    _faces: Tensor
+    _joint_template: Tensor
+    _joint_directions: Tensor
+    _moment_joint: Tensor
+    _moment_membership: Tensor
+    _moment_mass: Tensor
+    _moment_template: Tensor
+    _moment_shape: Tensor
+    _moment_pose: Tensor
 
     def __init__(self, body: BodyFile) -> None:
         super().__init__()
@@ -117,7 +130,7 @@ class BodyModel(nn.Module):
     ) -> tuple[Float[Tensor, 'b 24 3 3'], Float[Tensor, 'b 24 3'], Float[Tensor, 'b 24 3']]:
         """Return camera-from-joint rotations, joint positions, and the offsets t of v' = G v + t for each joint."""
         rest = self._joint_template + (params.betas @ self._joint_directions).unflatten(1, (24, 3))
-        # One joint after the other: a chain batched by tree level compiles to silently wrong shape gradients (torch 2.13).
+        # One joint after the other: batched by tree level, torch 2.13 compiles silently wrong shape gradients.
         rotations = [params.global_rotation]
         positions = [rest[:, 0]]
         for joint, parent in enumerate(PARENTS_24[1:], start=1):

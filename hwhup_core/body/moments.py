@@ -1,9 +1,10 @@
 """
 Points that are linear in the vertices, folded so that they need no vertices.
 
-A posed vertex is v' = sum_j w_vj (G_j (T + S b + P f)_v + t_j), with joint rotations G, offsets t, shape b and pose features
-f. For a point k = sum_v r_kv v' the sums over v can be done once: k = sum_j G_j M_kj(b, f) + m_kj t_j with the moments
-M_kj = sum_v r_kv w_vj (T + S b + P f)_v and the masses m_kj = sum_v r_kv w_vj. Only about 1 in 10 (k, j) pairs is not zero.
+A posed vertex is v' = sum_j w_vj (G_j (T + S b + P f)_v + t_j), with joint rotations G, offsets t, shape b and pose
+features f. For a point k = sum_v r_kv v' the sums over v can be done once: k = sum_j G_j M_kj(b, f) + m_kj t_j with the
+moments M_kj = sum_v r_kv w_vj (T + S b + P f)_v and the masses m_kj = sum_v r_kv w_vj. Only about 1 in 10 of the (k, j)
+pairs is not zero.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Moments:
 def fold(body: BodyFile, regressor: Float[ndarray, 'k v']) -> Moments:
     """Return the moments of the points `regressor @ vertices`."""
     pairs = [
-        _moment(body, row[support], support, joint, point)
+        _moment(body, row[support], support, int(joint), point)
         for point, row in enumerate(regressor.astype(np.float64))
         for support in [np.flatnonzero(row)]
         for joint in np.flatnonzero(np.abs(row[support]) @ body.weights[support] > NEGLIGIBLE)

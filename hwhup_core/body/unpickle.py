@@ -1,9 +1,9 @@
 """
 Reading old pickles without trusting them.
 
-Official SMPL files are Python 2 pickles with chumpy and scipy.sparse objects inside. A pickle is a program; this one may
-call nothing but the few constructors listed here. Chumpy and scipy objects become `Opaque` shells whose state is turned
-into arrays by us, so neither library is needed.
+Official SMPL files are Python 2 pickles with chumpy and scipy.sparse objects inside. A pickle is a program; this one
+may call nothing but the few constructors listed below. Chumpy and scipy objects become shells whose state we turn into
+arrays, so neither library is needed.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
         MemoryError, ImportError,
     ) as error:  # fmt: skip
         raise AssetError(
-            f'{path} is not a readable pickle ({type(error).__name__}: {error}); it is probably cut off or another kind '
-            'of file. Expected an SMPL model file. Copy or download it again.'
+            f'{path} is not a readable pickle ({type(error).__name__}: {error}); it is probably cut off or another '
+            'kind of file. Expected an SMPL model file. Copy or download it again.'
         ) from error
     if not isinstance(content, dict):
         raise AssetError(f'{path} holds a {type(content).__name__}. Expected the dictionary of an SMPL model file.')
@@ -146,7 +146,7 @@ def _dense(shell: SparseShell, key: str, path: Path) -> ndarray:
     """Return the dense matrix of a compressed sparse one, with repeated entries added up."""
     state = shell.state
     try:
-        rows, columns = (int(size) for size in state.get('_shape', state.get('shape')))
+        rows, columns = (int(size) for size in state['_shape' if '_shape' in state else 'shape'])
         values, minor, pointers = (np.asarray(state[name]) for name in ('data', 'indices', 'indptr'))
         major = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
         dense = np.zeros((rows, columns), values.dtype)
