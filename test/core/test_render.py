@@ -19,7 +19,7 @@ def rays(camera, size):
     """Return x and y of the pixel rays, z = 1."""
     fx, fy, cx, cy = camera.double().unbind(-1)
     row, column = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing='ij')
-    return (column + 0.5 - cx) / fx, (row + 0.5 - cy) / fy
+    return ((column + 0.5).double() - cx) / fx, ((row + 0.5).double() - cy) / fy
 
 
 def sphere(rings=24, radius=0.5, centre=(0.0, 0.0, 3.0)):
