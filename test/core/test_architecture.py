@@ -40,6 +40,7 @@ ROS_MAY_ALSO_IMPORT = {
     'recorder_node': {'data'},
     'point_cloud': {'geometry'},
     'posed_mesh': {'body', 'geometry'},
+    'viewer': {'body'},
 }
 """Module of hwhup_ros -> what it may import of hwhup_core beyond the rest."""
 
