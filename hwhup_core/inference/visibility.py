@@ -1,0 +1,57 @@
+"""Which joints the camera sees: measured depth against the depth of the body."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from hwhup_core.inference.placement import Comparison
+
+OCCLUDER_MARGIN_M = 0.03
+"""What depth noise and pose error may add to the flesh in front of a joint before it counts as hidden."""
+FLESH_FACTOR = 1.5
+"""The flesh in front of a joint in the viewing direction, as a multiple of the distance to the nearest skin."""
+NEAREST_VERTICES = 16
+
+
+def flesh_radii(vertices: Float[ndarray, 'v 3'], joints: Float[ndarray, '24 3']) -> Float[ndarray, '24']:
+    """Return for each joint how far in front of it the skin may lie (m), from the body at rest."""
+    distances = np.linalg.norm(vertices[None] - joints[:, None], axis=-1)
+    nearest = np.partition(distances, NEAREST_VERTICES, axis=1)[:, :NEAREST_VERTICES]
+    return FLESH_FACTOR * nearest.mean(axis=1)
+
+
+def joint_visibility(
+    joints: Float[ndarray, '24 3'],
+    pixels: Float[ndarray, '24 2'],
+    radii: Float[ndarray, '24'],
+    depth: Float[ndarray, 'h w'],
+    comparison: Comparison | None,
+) -> Float[ndarray, '24']:
+    """
+    Return 1 for joints that are seen, 0 for hidden ones, NaN where it is unknown.
+
+    A joint is hidden where something measured (a cover, a hand, a bar) or another part of the body itself (rendered)
+    lies further in front of it than its own flesh and a margin. Outside the image and in holes of the depth image it
+    is unknown.
+    """
+    measured = _depth_at(depth, pixels, 0, 0)
+    front = joints[:, 2] - radii - OCCLUDER_MARGIN_M
+    hidden = measured < front
+    if comparison is not None:
+        rendered = _depth_at(comparison.rendered, pixels, comparison.window.left, comparison.window.top)
+        hidden |= np.where(np.isnan(rendered), np.inf, rendered) < front
+    return np.where(np.isnan(measured), np.nan, np.where(hidden, 0.0, 1.0))
+
+
+def _depth_at(
+    image: Float[ndarray, 'h w'], pixels: Float[ndarray, '24 2'], left: int, top: int
+) -> Float[ndarray, '24']:
+    """Return the depth at image pixels of an image that starts at (left, top); NaN outside and in holes."""
+    height, width = image.shape
+    whole = np.floor(np.nan_to_num(pixels, nan=-1e6)) - (left, top)
+    inside = (whole >= 0).all(axis=1) & (whole[:, 0] < width) & (whole[:, 1] < height)
+    columns, rows = np.where(inside[:, None], whole, 0).astype(int).T
+    values = image[rows, columns].astype(np.float64)
+    return np.where(inside & (values > 0) & np.isfinite(values), values, np.nan)
