@@ -144,7 +144,7 @@ def load_spin_checkpoint(path: Path) -> SpinRegressor:
         # The rest of torch's message is advice to load the file unsafely.
         reason = str(error).rpartition('WeightsUnpickler error:')[2].strip().splitlines()[0].rstrip('.')
         raise AssetError(
-            f'{path} holds more than tensors and numbers: {reason}. Nothing was loaded; get the file from its authors again.'
+            f'{path} holds more than tensors and numbers: {reason}. Nothing was loaded; get another copy.'
         ) from error
     except OSError as error:
         raise AssetError(f'Cannot read the checkpoint {path}: {error.strerror or error}. Check the path.') from error
@@ -172,7 +172,7 @@ def load_mean_params(path: Path) -> MeanParameters:
     except OSError as error:
         raise AssetError(f'Cannot read the mean parameters {path}: {error.strerror or error}.') from error
     except Exception as error:  # A broken zip or a pickled array surfaces as any of several types.
-        raise AssetError(f'{path} is not a file of mean parameters: {error!r}. Expected smpl_mean_params.npz.') from error
+        raise AssetError(f'{path} does not hold mean parameters: {error!r}. Expected smpl_mean_params.npz.') from error
     for name, length in expected.items():
         if name not in arrays or arrays[name].shape != (length,):
             found = f'shape {arrays[name].shape}' if name in arrays else 'nothing'

@@ -116,9 +116,7 @@ def pack_channels(channels: list[Float[ndarray, '_ h w']]) -> Float[ndarray, '3 
     raise ConfigError(f'Got {len(stacked)} channels to pack. A network reads 1 to 3: leave modalities out.')
 
 
-def _channels(
-    modality: Modality, frame: Frame, box: PersonBox, config: InputConfig
-) -> Float[ndarray, '_ s s']:
+def _channels(modality: Modality, frame: Frame, box: PersonBox, config: InputConfig) -> Float[ndarray, '_ s s']:
     """Return the normalised channels of one modality."""
     if modality is Modality.RGB:
         color = crop_image(_present(frame.color, modality), box, config.size)
@@ -132,9 +130,7 @@ def _channels(
     return _standardised(crop_image(_present(image, modality), box, config.size), modality)
 
 
-def _depth_channel(
-    depth: Float[ndarray, 's s'], half_tangent: float, config: InputConfig
-) -> Float[ndarray, '1 s s']:
+def _depth_channel(depth: Float[ndarray, 's s'], half_tangent: float, config: InputConfig) -> Float[ndarray, '1 s s']:
     if config.style == 'relative':
         return relative_depth(depth, half_tangent, config.depth_gain, config.depth_limit)[None]
     return _standardised(np.minimum(depth / SLP_DEPTH_RANGE, 1), Modality.DEPTH)

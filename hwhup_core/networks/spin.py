@@ -83,9 +83,7 @@ class SpinRegressor(nn.Module):
     def forward(self, images: Float[Tensor, 'b 3 224 224']) -> Prediction:
         """Return the body and the crop camera; gradients pass through all three corrections."""
         features = self._features(images)
-        pose, shape, cam = (
-            start.expand(len(images), -1) for start in (self.init_pose, self.init_shape, self.init_cam)
-        )
+        pose, shape, cam = (start.expand(len(images), -1) for start in (self.init_pose, self.init_shape, self.init_cam))
         for _ in range(ITERATIONS):
             hidden = self.dropout(self.fc1(torch.cat([features, pose, shape, cam], dim=1)))
             hidden = self.dropout(self.fc2(hidden))

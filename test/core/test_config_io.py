@@ -90,5 +90,5 @@ def test_wrong_files_are_refused(tmp_path, text, parts):
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match='nowhere.yaml'):
+    with pytest.raises(ConfigError, match=r'nowhere\.yaml'):
         load_config(tmp_path / 'nowhere.yaml', Outer)
