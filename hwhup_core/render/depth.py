@@ -37,8 +37,7 @@ def rasterize(
     float32 on the CPU and torch elsewhere.
     """
     _check_mesh(vertices, faces, cameras)
-    if min(size) < 1:
-        raise HwhupError(f'Image size {size} has no pixels. Give (height, width) of at least 1.')
+    _check_size(size)
     with torch.no_grad():
         return _module(_chosen(backend, vertices)).rasterize(vertices.detach(), faces, cameras.detach(), size)
 
@@ -57,32 +56,41 @@ def render_depth(
     The pixel-to-face map is held fixed: silhouettes do not move under the gradient. Pass `face_index` to reuse a map from
     `rasterize`; its pixels then see the (unbounded) planes of their faces.
     """
-    if face_index is None:
-        face_index = rasterize(vertices, faces, cameras, size, backend)
-    else:
-        _check_mesh(vertices, faces, cameras)
+    _check_mesh(vertices, faces, cameras)
+    _check_size(size)
+    chosen = _chosen(backend, vertices)
+    mesh = vertices.detach(), faces, cameras.detach()
+    depth = None
+    if face_index is not None:
         _check_face_index(face_index, (len(vertices), *size), len(faces))
-    kernels = 'numba' if _chosen(backend, vertices) == 'numba' else 'torch'
-    depth = _DepthAtFaces.apply(vertices, faces, cameras, face_index, kernels)
-    return Rendered(depth=depth, mask=depth.detach() > 0, face_index=face_index)
+    elif chosen == 'numba':
+        face_index, depth = _module('numba').render(*mesh, size)
+    else:
+        face_index = _module(chosen).rasterize(*mesh, size)
+    kernels = 'numba' if chosen == 'numba' else 'torch'
+    if depth is None:
+        depth = _module(kernels).depth_at_faces(*mesh, face_index)
+    tracked = _WithGradient.apply(vertices, faces, cameras, face_index, depth, kernels)
+    return Rendered(depth=tracked, mask=depth > 0, face_index=face_index)
 
 
-class _DepthAtFaces(torch.autograd.Function):
-    """Ray-plane intersection for every pixel with a face; the gradient in closed form, dz/dv_i = b_i n / (n . d)."""
+class _WithGradient(torch.autograd.Function):
+    """Rendered depth as a function of the vertices, in closed form: dz/dv_i = b_i n / (n . d)."""
 
     @staticmethod
-    def forward(ctx: Any, vertices: Tensor, faces: Tensor, cameras: Tensor, face_index: Tensor, kernels: str) -> Tensor:
-        """Return depth, 0 where there is no face."""
-        depth = _module(kernels).depth_at_faces(vertices.detach(), faces, cameras.detach(), face_index)
+    def forward(
+        ctx: Any, vertices: Tensor, faces: Tensor, cameras: Tensor, face_index: Tensor, depth: Tensor, kernels: str
+    ) -> Tensor:
+        """Return `depth`, the ray-plane intersections at `face_index`."""
         ctx.save_for_backward(vertices, faces, cameras, depth, face_index)
         ctx.kernels = kernels
-        return depth
+        return depth.view_as(depth)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Any:
         """Return the gradient of the vertices."""
-        return _module(ctx.kernels).depth_gradient(*ctx.saved_tensors, upstream), None, None, None, None
+        return _module(ctx.kernels).depth_gradient(*ctx.saved_tensors, upstream), None, None, None, None, None
 
 
 def _chosen(backend: str, vertices: Tensor) -> str:
@@ -139,6 +147,12 @@ def _check_mesh(vertices: Tensor, faces: Tensor, cameras: Tensor) -> None:
             f'Faces name vertices {int(faces.min())} to {int(faces.max())}, but the mesh has {vertices.shape[1]}. '
             'Use the faces of the same body model.'
         )
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    """Refuse an image without pixels."""
+    if min(size) < 1:
+        raise HwhupError(f'Image size {size} has no pixels. Give (height, width) of at least 1.')
 
 
 def _check_face_index(face_index: Tensor, shape: tuple[int, int, int], face_count: int) -> None:

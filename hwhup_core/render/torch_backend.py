@@ -93,7 +93,8 @@ def _rasterize_piece(screen: Tensor, triangles: Tensor, size: tuple[int, int]) -
     """Return the face ids of a few images at once."""
     height, width = size
     corners = screen[:, triangles].flatten(0, 1)
-    low, extent = _bounding_boxes(corners, size)
+    area = _doubled_area(corners[..., :2])
+    low, extent = _bounding_boxes(corners, area, size)
     counts = extent.prod(dim=1)
     nearest = torch.zeros(len(screen) * height * width, dtype=screen.dtype, device=screen.device)
     winner = torch.full(nearest.shape, -1, dtype=torch.int64, device=screen.device)
@@ -101,22 +102,27 @@ def _rasterize_piece(screen: Tensor, triangles: Tensor, size: tuple[int, int]) -
         image_face, column, row = _pixels_of(chosen, counts, low, extent)
         picked = corners[image_face]
         weights = _edge_functions(picked[..., :2], _centre(column, screen), _centre(row, screen))
+        weights = weights * area[image_face].sign()[:, None]
         nearness = _nearness(weights, picked[..., 2])
-        hit = ((weights >= 0).all(dim=1) | (weights <= 0).all(dim=1)) & (nearness > 0)
+        hit = (weights >= 0).all(dim=1) & (nearness > 0)
         image, face = image_face[hit] // len(triangles), image_face[hit] % len(triangles)
         pixel = (image * height + row[hit]) * width + column[hit]
         nearest, winner = _keep_nearest(nearest, winner, pixel, nearness[hit], face)
     return winner.to(torch.int32).reshape(len(screen), height, width)
 
 
-def _bounding_boxes(corners: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _doubled_area(xy: Tensor) -> Tensor:
+    """Return twice the signed area (n,) of triangles (n,3,2) on the screen, px^2."""
+    first, second = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
+    return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+
+
+def _bounding_boxes(corners: Tensor, area: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Return the first pixel (n,2) x y and the extent (n,2) of each face, clipped to the image; extent 0 = not drawn."""
     xy, inverse_z = corners[..., :2], corners[..., 2]
     last = torch.tensor([size[1] - 1, size[0] - 1], dtype=corners.dtype, device=corners.device)
     low = torch.ceil(xy.amin(dim=1) - 0.5).clamp(min=0)
     high = torch.minimum(torch.floor(xy.amax(dim=1) - 0.5), last)
-    first, second = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
-    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     drawn = (inverse_z > 0).all(dim=1) & (area != 0) & area.isfinite() & (low <= high).all(dim=1)
     low = torch.where(drawn[:, None], low, 0.0)
     extent = torch.where(drawn[:, None], high - low + 1, 0.0)
