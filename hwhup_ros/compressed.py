@@ -34,7 +34,7 @@ def decode_bytes(encoded: memoryview, flags: int, description: str) -> ndarray:
     if pixels is None:
         raise FrameError(
             'bad_compression',
-            f"{len(encoded)} bytes with format '{description}' are no image that OpenCV can read; expected JPEG or PNG. "
+            f"{len(encoded)} bytes with format '{description}' are no image that OpenCV reads; expected JPEG or PNG. "
             'Check the image_transport of the publisher.',
         )
     return pixels

@@ -49,14 +49,14 @@ def to_intrinsics(info: CameraInfo) -> Intrinsics:
     """
     Return the intrinsics of the image that `info` describes.
 
-    Binning and region of interest are applied, since K speaks of the full image. Coefficients that are all zero count as
-    no distortion.
+    Binning and region of interest are applied, since K speaks of the full image. Coefficients that are all zero count
+    as no distortion.
     """
     fx, fy = float(info.k[0]), float(info.k[4])
     if not (math.isfinite(fx) and math.isfinite(fy) and fx > 0 and fy > 0 and info.width > 0 and info.height > 0):
         raise FrameError(
             'zero_camera_info',
-            f'Camera info has fx {fx:g}, fy {fy:g} for {info.width} x {info.height} pixels; expected a calibrated camera. '
+            f'Camera info has fx {fx:g}, fy {fy:g} for {info.width} x {info.height} pixels; expected a calibration. '
             'Calibrate it, or make the driver publish its calibration.',
         )
     model, coefficients = to_distortion(info)
@@ -82,7 +82,7 @@ def to_distortion(info: CameraInfo) -> tuple[str, tuple[float, ...]]:
     if info.distortion_model not in COEFFICIENT_COUNTS:
         raise FrameError(
             'distortion_model',
-            f"Camera info has distortion model '{info.distortion_model}' with {len(coefficients)} coefficients; expected "
+            f"Camera info has distortion model '{info.distortion_model}', {len(coefficients)} coefficients; expected "
             f'one of {", ".join(COEFFICIENT_COUNTS)}, or no coefficients. Feed rectified images instead.',
         )
     expected = COEFFICIENT_COUNTS[info.distortion_model]
@@ -191,7 +191,7 @@ def from_pose_message(message: SmplPose) -> BodyEstimate:
 
 
 def to_body_model_info(body: Any, rest_joints: Float[ndarray, '24 3'], header: Header) -> BodyModelInfo:
-    """Return what draws `body` (a `hwhup_core.body.model.BodyModel`), with the joints of its mean shape in the T-pose."""
+    """Return what draws `body` (a `body.model.BodyModel`), with the joints (m) of its mean shape in the T-pose."""
     faces = np.ascontiguousarray(body.faces, np.uint32)
     return BodyModelInfo(
         header=header,
@@ -237,7 +237,7 @@ def from_quaternion(quaternion: Quaternion) -> Float[ndarray, '4']:
 
 
 def clip_box(box: PersonBox, image_size: tuple[int, int]) -> RegionOfInterest:
-    """Return the part of the box that lies in the image, in whole pixels; empty where the box misses it or is unknown."""
+    """Return the part of the box inside the image, in whole pixels; empty where it misses it or is unknown."""
     if not all(map(math.isfinite, (box.center_x, box.center_y, box.side))):
         return RegionOfInterest()
     width, height = image_size

@@ -157,11 +157,11 @@ class Publisher:
     reliable: bool
 
 
-def explain_silence(topic: str, topic_type: str, reliable: bool, publishers: list[Publisher], counted: str) -> str:
+def explain_silence(topic: str, topic_type: str, reliable: bool, publishers: list[Publisher]) -> str:
     """
-    Return in plain words why nothing usable comes on `topic`, and what to do.
+    Return in plain words why nothing comes on `topic`, and what to do.
 
-    `topic_type` and `reliable` are what we ask for; `counted` describes what did arrive, '' for nothing.
+    `topic_type` and `reliable` are what we ask for.
     """
     if not publishers:
         return f'nobody publishes {topic} ({topic_type}). Start the camera, or remap the topic.'
@@ -177,6 +177,4 @@ def explain_silence(topic: str, topic_type: str, reliable: bool, publishers: lis
             f'{topic} is published by {nodes} with incompatible QoS: it offers BEST_EFFORT reliability, RELIABLE was '
             'asked for. Set image_reliability to best_effort.'
         )
-    if counted:
-        return f'{topic} is published by {nodes}, but nothing of it can be used: {counted}.'
     return f'{topic} is published by {nodes} with compatible QoS, but no message comes. Is the camera streaming?'

@@ -1,8 +1,9 @@
 """
 Image messages to numpy and back: one stride-aware converter for all usual encodings.
 
-It needs nothing but height, width, encoding, step, is_bigendian and data, so it works on rclpy messages, on messages read
-by rosbags, and on stand-ins in tests. Depth units follow the encoding (REP 118): 16UC1 is millimetres, 32FC1 is metres.
+It reads nothing but height, width, encoding, step, is_bigendian and data, so it works on rclpy messages, on messages
+read by rosbags, and on stand-ins in tests. Depth units follow the encoding (REP 118): 16UC1 is millimetres, 32FC1 is
+metres.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ def read_pixels(message: ImageLike) -> Shaped[ndarray, 'h w *channels']:
     flat = np.frombuffer(message.data, np.uint8, count=rows * message.step - (message.step - row_bytes))
     used = np.lib.stride_tricks.as_strided(flat, (rows, row_bytes), (message.step, 1), writeable=False)
     # A row that does not start on a multiple of the pixel size cannot be viewed, only copied.
-    pixels = np.ascontiguousarray(used).view(pixel_type) if message.step % pixel_type.itemsize else used.view(pixel_type)
+    pixels = (
+        np.ascontiguousarray(used).view(pixel_type) if message.step % pixel_type.itemsize else used.view(pixel_type)
+    )
     pixels = pixels.reshape(rows, message.width, layout.channels) if layout.channels > 1 else pixels
     return pixels.astype(pixel_type.newbyteorder('='), copy=False)
 

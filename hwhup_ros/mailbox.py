@@ -1,4 +1,4 @@
-"""A one-slot mailbox and the thread that empties it: the newest item wins, an old one is handed back, nothing queues."""
+"""A one-slot mailbox and the thread that empties it: the newest item wins, the old one is handed back."""
 
 from __future__ import annotations
 

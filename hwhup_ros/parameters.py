@@ -5,8 +5,8 @@ The dataclass holds the defaults and the checks; the sentence under a field is t
 `field(metadata={'range': (low, high)})` becomes the parameter's range, `field(metadata={'choices': (...)})` a check. A
 parameter is read only once declared, since a config is read when the node starts.
 
-How types map: `str | None` is a string whose '' is None; `tuple[...]` is an array; `tuple[...] | None` an array whose [] is
-None; an integer is taken for a float.
+How types map: `str | None` is a string whose '' is None; `tuple[...]` is an array; `tuple[...] | None` is one whose []
+is None; an integer is taken for a float.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import itertools
 import textwrap
 import types
 import typing
 from dataclasses import Field, fields, is_dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -36,8 +37,8 @@ def declare_config(node: Node, default: C) -> C:
     """
     Declare one parameter for every field of `default` and return the config with what the user gave.
 
-    The node must be made with `automatically_declare_parameters_from_overrides=True`: only so can a parameter that nobody
-    knows be seen, and refused. Whatever is wrong raises ConfigError.
+    The node must be made with `automatically_declare_parameters_from_overrides=True`: only so can a parameter that
+    nobody knows be seen, and refused. Whatever is wrong raises ConfigError.
     """
     given = {name: node.get_parameter(name).value for name in node.get_parameters_by_prefix('')}
     known = set(names_of(default))
@@ -133,10 +134,11 @@ def from_parameter(name: str, value: Any, hint: Any) -> Any:
     """Return a parameter as the field's type; ConfigError where it is something else."""
     plain = without_none(hint)
     optional = plain is not hint
-    if optional and (value is None or value == '' or (not isinstance(value, (bool, int, float, str)) and not len(value))):
+    is_scalar = isinstance(value, (bool, int, float, str))
+    if optional and (value is None or value == '' or (not is_scalar and not len(value))):
         return None
     if typing.get_origin(plain) is tuple:
-        if isinstance(value, (bool, int, float, str)):
+        if is_scalar:
             raise bad_type(name, value, plain)
         element = typing.get_args(plain)[0]
         return tuple(scalar(name, entry, element) for entry in value)
@@ -157,10 +159,10 @@ def scalar(name: str, value: Any, kind: Any) -> Any:
 def bad_type(name: str, value: Any, kind: Any) -> ConfigError:
     """Return the error for a parameter of the wrong type."""
     wanted = kind.__name__ if isinstance(kind, type) else str(kind)
-    return ConfigError(f"Parameter '{name}' is {value!r} ({type(value).__name__}); expected {wanted}. Change it in the YAML.")
+    return ConfigError(f"Parameter '{name}' is {value!r} ({type(value).__name__}); expected {wanted}.")
 
 
-@lru_cache(maxsize=None)
+@cache
 def descriptions_of(cls: type) -> dict[str, str]:
     """Return the sentence under each field of a dataclass, on one line; empty where the source is not at hand."""
     try:
@@ -169,7 +171,7 @@ def descriptions_of(cls: type) -> dict[str, str]:
         return {}
     body = typing.cast(ast.ClassDef, tree.body[0]).body
     found: dict[str, str] = {}
-    for statement, after in zip(body, body[1:]):
+    for statement, after in itertools.pairwise(body):
         is_field = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         if is_field and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             found[statement.target.id] = ' '.join(str(after.value.value).split())  # type: ignore[union-attr]

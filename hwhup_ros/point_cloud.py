@@ -40,7 +40,7 @@ def point_cloud(
     header: Header,
     stride: int = 1,
 ) -> PointCloud2:
-    """Return the points of every `stride`-th pixel that has a depth, unordered, coloured where there is a colour image."""
+    """Return the points of every `stride`-th pixel that has a depth, coloured where there is a colour image."""
     thinned = depth[::stride, ::stride]
     seen = thinned > 0
     positions = ray_grid(intrinsics, stride)[seen] * thinned[seen][:, None]

@@ -91,9 +91,11 @@ class Synchronizer:
         self._config = config
         self._streams = streams
         self._drop = drop
+        self.resets = 0
+        """How often the stamps jumped back."""
         self._slop_ns = round(config.slop * SECOND_NS)
         self._waiting: dict[str, deque[Stamped]] = {name: deque() for name in streams.names}
-        self._last: dict[str, int | None] = {name: None for name in streams.names}
+        self._last: dict[str, int | None] = dict.fromkeys(streams.names)
         self._info: Any = None
         self._without_info: Pair | None = None
 
@@ -133,6 +135,13 @@ class Synchronizer:
         self._trim()
         return None if pair is None else self._with_info(pair)
 
+    def release(self) -> Pair | None:
+        """Return the newest image that waits for an optional partner, without it."""
+        queue = self._waiting[self._streams.primary]
+        if self._streams.secondary_required or not queue:
+            return None
+        return self._with_info(self._take(queue[-1], None))
+
     def clear(self, reason: str) -> None:
         """Drop all that waits and forget the last stamps; the camera info is kept."""
         for name, queue in self._waiting.items():
@@ -153,6 +162,7 @@ class Synchronizer:
         if last is None or stamp_ns > last:
             return None
         if last - stamp_ns > self._config.reset_after * SECOND_NS:
+            self.resets += 1
             self.clear('reset')
             return None
         return 'duplicate_stamp' if stamp_ns == last else 'backward_stamp'
@@ -162,10 +172,11 @@ class Synchronizer:
         if self._streams.secondary is None:
             return self._take(image, None)
         other = self._streams.secondary if stream == self._streams.primary else self._streams.primary
-        near = [candidate for candidate in self._waiting[other] if abs(candidate.stamp_ns - image.stamp_ns) <= self._slop_ns]
-        if not near:
+        if not self._waiting[other]:
             return None
-        best = min(near, key=lambda candidate: abs(candidate.stamp_ns - image.stamp_ns))
+        best = min(self._waiting[other], key=lambda candidate: abs(candidate.stamp_ns - image.stamp_ns))
+        if abs(best.stamp_ns - image.stamp_ns) > self._slop_ns:
+            return None
         return self._take(image, best) if stream == self._streams.primary else self._take(best, image)
 
     def _release_without_optional(self) -> Pair | None:
@@ -184,7 +195,7 @@ class Synchronizer:
         return self._take(queue[-2], None) if len(queue) > 1 else None
 
     def _take(self, primary: Stamped, secondary: Stamped | None) -> Pair:
-        """Remove the images from the buffers, drop the older ones, which were passed over, and return them as a pair."""
+        """Remove the images and the older ones, which were passed over, from the buffers; return them as a pair."""
         pair = Pair(primary, secondary, self._info)
         for name, image in self._members(pair):
             queue = self._waiting[name]
@@ -196,11 +207,9 @@ class Synchronizer:
 
     def _trim(self) -> None:
         """
-        Drop what can have no partner any more.
+        Drop the oldest images of a buffer that is too long.
 
-        An image that lies more than the slop before the newest image of the other stream would need a partner that is
-        older than that one; it may still sit in the buffer's reach if messages overtake each other, so only the length
-        of the buffer decides.
+        Only the length decides: how far one stream runs behind the other is not known.
         """
         for name, queue in self._waiting.items():
             while len(queue) > self._config.buffer:

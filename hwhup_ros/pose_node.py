@@ -1,0 +1,392 @@
+"""
+The node that turns camera messages into SMPL poses.
+
+Callbacks only pair messages; one worker thread decodes, estimates and publishes, always from the newest pair. A bad
+frame is dropped, counted by reason and logged now and then; it never ends the node.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import PointCloud2
+from std_srvs.srv import SetBool
+
+from hwhup_core.errors import FrameError, HwhupError
+from hwhup_core.types import BodyEstimate, Frame, State
+from hwhup_ros.camera_input import CameraInput
+from hwhup_ros.conversions import SECOND_NS, make_header, to_body_model_info, to_ns, to_pose_array
+from hwhup_ros.diagnostics import Counts, Health, Ledger, Meter, count_values, to_diagnostics
+from hwhup_ros.frame_builder import FrameBuilder, choose_streams
+from hwhup_ros.mailbox import Worker
+from hwhup_ros.msg import BodyModelInfo, SmplPoseArray
+from hwhup_ros.parameters import declare_config
+from hwhup_ros.point_cloud import point_cloud
+from hwhup_ros.pose_config import PoseConfig
+from hwhup_ros.spinning import run
+from hwhup_ros.synchronizer import Pair
+
+LOG_PERIOD = 5.0
+"""Seconds between two log lines about the same reason."""
+WATCH_PERIOD = 0.1
+"""Seconds between two looks at whether the estimate is stale."""
+
+
+class EngineLike(Protocol):
+    """What the node asks of an engine; `hwhup_core.inference.Engine` is one."""
+
+    body: Any
+    loaded: Any
+
+    def __call__(self, frame: Frame) -> list[BodyEstimate]:
+        """Return everybody in the frame."""
+
+    def reset(self) -> None:
+        """Forget the last frame."""
+
+
+class PoseNode(LifecycleNode):
+    """
+    Subscribes `image`, `depth`, `camera_info`; publishes `smpl_poses`, `body_model` (latched), `points`, diagnostics.
+
+    Configure loads weights and body, activate subscribes, deactivate stops the worker, cleanup frees the engine. The
+    service `~/enable` (SetBool) pauses the work. With `autostart` the constructor does both transitions and raises
+    HwhupError when a parameter or asset is wrong. `counters` tells what became of every image.
+    """
+
+    def __init__(
+        self,
+        *,
+        parameter_overrides: Sequence[Parameter] = (),
+        engine: EngineLike | None = None,
+        context: Context | None = None,
+        namespace: str | None = None,
+        node_name: str = 'pose_node',
+    ) -> None:
+        """Make the node; `engine` replaces the one that the parameters describe (for tests and for sharing)."""
+        super().__init__(
+            node_name,
+            context=context,
+            namespace=namespace,
+            parameter_overrides=list(parameter_overrides),
+            automatically_declare_parameters_from_overrides=True,
+        )
+        self._given_engine = engine
+        self._engine: EngineLike | None = None
+        self._worker: Worker[Pair] | None = None
+        self._input: CameraInput | None = None
+        self._start_error: HwhupError | None = None
+        self._ledger = Ledger()
+        self._latency, self._skew, self._depth_error = Meter(), Meter(), Meter()
+        self._enabled = True
+        self._forget = threading.Event()
+        self._seen_resets = 0
+        self._state_lock = threading.Lock()
+        self._last_answer: SmplPoseArray | None = None
+        self._last_answer_at = self._last_stale_at = time.monotonic()
+        self._last_error = ''
+        self._last_logged: dict[str, float] = {}
+        try:
+            self.config = declare_config(self, PoseConfig())
+            self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
+            self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady())
+            self._enable_service = self.create_service(SetBool, '~/enable', self._on_enable)
+            if self.config.autostart:
+                self._start()
+        except HwhupError:
+            self.destroy_node()
+            raise
+
+    @property
+    def counters(self) -> Counts:
+        """Return what became of the images since the node was made."""
+        return self._ledger.counts()
+
+    @property
+    def active(self) -> bool:
+        """Return whether the node listens to the camera."""
+        return self._worker is not None
+
+    def _start(self) -> None:
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if transition() != TransitionCallbackReturn.SUCCESS:
+                raise self._start_error or HwhupError('The pose node could not start; see the log above.')
+
+    # Lifecycle.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load weights and body, make the publishers, send the latched body model."""
+        try:
+            self._configure()
+        except HwhupError as error:
+            self._start_error = error
+            self.get_logger().fatal(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # rclpy would swallow it without a word.
+            self._start_error = HwhupError(f'Cannot start: {type(error).__name__}: {error}')
+            self.get_logger().fatal(traceback.format_exc())
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def _configure(self) -> None:
+        engine = self._given_engine or self._build_engine()
+        self._modalities = frozenset(str(each.value) for each in engine.loaded.card.input.modalities)
+        self._streams = choose_streams(self._modalities, self.config.use_image, self.config.use_depth)
+        self._builder = FrameBuilder(
+            self._modalities, self._streams, self.config.image_transport, self.config.image_backend
+        )
+        self._engine = engine
+        self._poses = self.create_publisher(SmplPoseArray, 'smpl_poses', QoSProfile(depth=5))
+        self._points = self.create_publisher(PointCloud2, 'points', QoSProfile(depth=1))
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._body_model = self.create_publisher(BodyModelInfo, 'body_model', latched)
+        body = engine.body
+        rest_joints = np.asarray(body.rest_joints)
+        self._body_model.publish(to_body_model_info(body, rest_joints, make_header(self._now_ns(), '')))
+        self.get_logger().info(f'Body {body.body_id}; the weights need {", ".join(sorted(self._modalities))}.')
+
+    def _build_engine(self) -> EngineLike:
+        # Importing torch takes a second; a node with an engine of its own need not wait for it.
+        from hwhup_core.inference import build_engine
+
+        return build_engine(self.config.engine)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker and subscribe."""
+        self._worker = Worker(self._answer, self._on_error, self._on_superseded, name='pose_worker').start()
+        self._input = CameraInput(self, self.config, self._streams, self._ledger, self._on_pair)
+        self._input.enabled = self._enabled
+        self._seen_resets = 0
+        self._last_answer_at = self._last_stale_at = time.monotonic()
+        self._watch_timer = self.create_timer(WATCH_PERIOD, self._watch, clock=steady())
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and finish the frame in work."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the engine and the publishers."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything."""
+        self._stop()
+        self._release()
+        return super().on_shutdown(state)
+
+    def destroy_node(self) -> None:
+        """Stop the worker before the publishers go."""
+        self._stop()
+        super().destroy_node()
+
+    def _stop(self) -> None:
+        if self._input is None or self._worker is None:
+            return
+        self.destroy_timer(self._watch_timer)
+        self._input.close()
+        if not self._worker.stop():
+            self.get_logger().error('The worker did not finish its frame within 10 s; it is left behind.')
+        self._input = self._worker = None
+
+    def _release(self) -> None:
+        if self._engine is None:
+            return
+        self._engine = None
+        self._last_answer = None
+        for publisher in (self._poses, self._points, self._body_model):
+            self.destroy_publisher(publisher)
+
+    # Input, in the executor's thread.
+
+    def _on_pair(self, pair: Pair) -> None:
+        self._skew.add(pair.skew, time.monotonic())
+        if self._worker is not None:
+            self._worker.submit(pair)
+        else:
+            self._drop_pair(pair, 'deactivated')
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        if self._input is not None:
+            self._input.enabled = request.data
+        self._last_answer_at = time.monotonic()
+        self._forget.set()
+        response.success, response.message = True, 'enabled' if request.data else 'disabled'
+        return response
+
+    # Work, in the worker thread.
+
+    def _answer(self, pair: Pair) -> None:
+        """Estimate and publish one pair."""
+        resets = 0 if self._input is None else self._input.resets
+        if self._forget.is_set() or resets != self._seen_resets:
+            self._forget.clear()
+            self._seen_resets = resets
+            self._engine.reset()
+        built = self._builder.build(pair)
+        estimates = self._engine(built.frame)
+        height, width = first_image(built.frame).shape[:2]
+        header = pair.primary.item.header
+        message = to_pose_array(estimates, header, (width, height), self._age(header.stamp))
+        if not self.context.ok():
+            self._drop_pair(pair, 'shutdown')
+            return
+        with self._state_lock:
+            self._poses.publish(message)
+            self._last_answer, self._last_answer_at = message, time.monotonic()
+        self._count_answer(pair, built.refused)
+        self._measure(message)
+        self._publish_points(built.frame, header)
+
+    def _count_answer(self, pair: Pair, refused: FrameError | None) -> None:
+        self._ledger.answered(self._streams.primary)
+        if pair.secondary is None:
+            return
+        if refused is None:
+            self._ledger.answered(self._streams.secondary)
+        else:
+            self._drop(self._streams.secondary, refused.reason)
+            self._complain(refused.reason, str(refused))
+
+    def _measure(self, message: SmplPoseArray) -> None:
+        now = time.monotonic()
+        self._latency.add(message.poses[0].latency if message.poses else self._age(message.header.stamp), now)
+        for pose in message.poses:
+            self._depth_error.add(pose.aligned_depth_error, now)
+
+    def _publish_points(self, frame: Frame, header: Any) -> None:
+        stride = self.config.points_stride
+        if frame.depth is None or frame.intrinsics is None or not stride or not self._points.get_subscription_count():
+            return
+        self._points.publish(point_cloud(frame.depth, frame.color, frame.intrinsics, header, stride))
+
+    def _on_error(self, pair: Pair, error: Exception) -> None:
+        """Count a frame that failed; nothing that one frame does may end the node."""
+        if not self.context.ok():
+            self._drop_pair(pair, 'shutdown')
+        elif isinstance(error, FrameError):
+            self._drop_pair(pair, error.reason)
+            self._complain(error.reason, str(error))
+        else:
+            self._drop_pair(pair, 'engine_error')
+            self._complain('engine_error', ''.join(traceback.format_exception(error)))
+
+    def _on_superseded(self, pair: Pair) -> None:
+        self._drop_pair(pair, 'superseded')
+
+    def _drop_pair(self, pair: Pair, reason: str) -> None:
+        self._drop(self._streams.primary, reason)
+        if pair.secondary is not None:
+            self._drop(self._streams.secondary, reason)
+
+    def _drop(self, stream: str, reason: str) -> None:
+        self._ledger.dropped(stream, reason)
+
+    def _complain(self, reason: str, text: str) -> None:
+        """Log an error, the same reason at most once in LOG_PERIOD."""
+        self._last_error = text
+        now = time.monotonic()
+        if now - self._last_logged.get(reason, -math.inf) >= LOG_PERIOD:
+            self._last_logged[reason] = now
+            self.get_logger().error(f'Frame dropped ({reason}): {text}')
+
+    # Watching.
+
+    def _watch(self) -> None:
+        """Say that the estimate is stale, once a stale time."""
+        self._input.release()
+        now = time.monotonic()
+        since = max(self._last_answer_at, self._last_stale_at)
+        if not self._enabled or now - since < self.config.stale_after:
+            return
+        self._last_stale_at = now
+        self._forget.set()
+        self.get_logger().warn(self._explain_stale(now), throttle_duration_sec=LOG_PERIOD)
+        with self._state_lock:
+            if self._last_answer is not None and now - self._last_answer_at >= self.config.stale_after:
+                self._poses.publish(self._as_stale(self._last_answer))
+
+    def _as_stale(self, message: SmplPoseArray) -> SmplPoseArray:
+        """Turn the last answer, which is ours alone now, into a stale one."""
+        for pose in message.poses:
+            pose.state = int(State.STALE)
+            pose.latency = self._age(message.header.stamp)
+        return message
+
+    def _is_stale(self, now: float) -> bool:
+        return self.active and self._enabled and now - self._last_answer_at >= self.config.stale_after
+
+    def _explain_stale(self, now: float) -> str:
+        why = '' if self._input is None else self._input.explain_silence(now, self._last_error)
+        return f'No pose for {now - self._last_answer_at:.1f} s: {why}'
+
+    def _publish_diagnostics(self) -> None:
+        now = time.monotonic()
+        health = Health(self.get_fully_qualified_name().lstrip('/') + ': poses', *self._level(now), self._values(now))
+        self._diagnostics.publish(to_diagnostics(health, 'camera', make_header(self._now_ns(), '')))
+
+    def _level(self, now: float) -> tuple[bytes, str]:
+        if not self.active:
+            return DiagnosticStatus.WARN, 'not active'
+        if not self._enabled:
+            return DiagnosticStatus.WARN, 'disabled by ~/enable'
+        if self._is_stale(now):
+            return DiagnosticStatus.ERROR, self._explain_stale(now)
+        if self._input.qos_complaints:
+            return DiagnosticStatus.WARN, ' '.join(self._input.qos_complaints.values())
+        return DiagnosticStatus.OK, 'estimating'
+
+    def _values(self, now: float) -> dict[str, object]:
+        body = None if self._engine is None else self._engine.body
+        rates = {} if self._input is None else self._input.rates(now)
+        card = None if self._engine is None else self._engine.loaded.card
+        return {
+            **{f'{name} rate [Hz]': rate for name, rate in rates.items()},
+            'pose rate [Hz]': self._latency.rate(now),
+            'latency p50 [s]': self._latency.percentile(50),
+            'latency p95 [s]': self._latency.percentile(95),
+            'skew p95 [s]': self._skew.percentile(95),
+            'aligned depth error p50 [m]': self._depth_error.percentile(50),
+            **count_values(self.counters),
+            'last error': self._last_error,
+            'body': '' if body is None else f'{body.body_id} {body.hash}',
+            'weights': '' if card is None else f'{self.config.engine.weights} {getattr(card, "weights_hash", "")}',
+            'device': self.config.engine.device,
+        }
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _age(self, stamp: Time) -> float:
+        return (self._now_ns() - to_ns(stamp)) / SECOND_NS
+
+
+def first_image(frame: Frame) -> np.ndarray:
+    """Return one of the images of a frame; all have the same size."""
+    return next(image for image in (frame.color, frame.infrared, frame.depth) if image is not None)
+
+
+def steady() -> Clock:
+    """Return a clock that simulated time does not stop."""
+    return Clock(clock_type=ClockType.STEADY_TIME)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node."""
+    return run(PoseNode, args)
