@@ -30,6 +30,11 @@ UNKNOWN_VERTEX_ORDER = 'unknown'
 SMPL_VERTEX_COUNT = 6890
 FOREIGN_LICENCE = 'the licence of its source (SMPL and SMIL: non-commercial research only)'
 
+_KEYS = (
+    *('v_template', 'shapedirs', 'posedirs', 'J_regressor', 'weights', 'f', 'kintree_table'),
+    *('keypoint_regressor', 'keypoint_names', 'body_id', 'licence', 'vertex_order'),
+)
+
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, NotImplementedError)
 
 
@@ -98,7 +103,7 @@ def read_body_file(path: str | Path) -> BodyFile:
     if path.suffix == '.npz':
         return body_from_arrays(_read_npz(path), path)
     if path.suffix == '.pkl':
-        return body_from_arrays(read_pickle(path), path)
+        return body_from_arrays(read_pickle(path, _KEYS), path)
     raise AssetError(f'{path} ends in {path.suffix!r}. A body file is .npz or .pkl.')
 
 

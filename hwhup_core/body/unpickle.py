@@ -1,15 +1,17 @@
 """
 Reading old pickles without trusting them.
 
-Official SMPL files are Python 2 pickles with chumpy and scipy.sparse objects inside. A pickle is a program; this one
-may call nothing but the few constructors listed below. Chumpy and scipy objects become shells whose state we turn into
-arrays, so neither library is needed.
+Official SMPL files are Python 2 pickles with numpy, scipy.sparse and chumpy objects inside. A pickle is a program; here
+it gets to build nothing but shells, which remember what they were given. Shells of numbers are turned into arrays by
+us, so no foreign code runs, not even numpy's own unpickling, and neither chumpy nor scipy is needed.
 """
 
 from __future__ import annotations
 
 import pickle
+import re
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,73 +20,100 @@ from numpy import ndarray
 
 from hwhup_core.errors import AssetError
 
+_BROKEN = (
+    pickle.UnpicklingError,
+    EOFError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
+"""All the ways in which a damaged pickle program, or what it describes, can fail."""
 
-class Opaque:
-    """A shell that stands for an object of a foreign class and only remembers its state."""
 
-    def __new__(cls, *arguments: Any) -> Opaque:
-        """Make an empty shell, whatever the foreign constructor was given."""
-        return object.__new__(cls)
+class Shell:
+    """Stands for an object of a class that is not loaded: its constructor's arguments and its state."""
 
-    def __init__(self, *arguments: Any) -> None:
-        self.state: dict[str, Any] = {}
+    arguments: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """Remember the arguments."""
+        shell = object.__new__(cls)
+        shell.arguments = arguments
+        shell.state = None
+        return shell
 
     def __setstate__(self, state: Any) -> None:
-        self.state = state if isinstance(state, dict) else {}
+        self.state = state
 
 
-class SparseShell(Opaque):
-    """A scipy.sparse matrix in compressed-column (csc) or compressed-row (csr) form."""
-
-    compressed_axis = 1
+class ArrayShell(Shell):
+    """A numpy array; state (version, shape, type, column order, contents)."""
 
 
-class SparseRowShell(SparseShell):
-    """A compressed-row matrix."""
-
-    compressed_axis = 0
+class BufferShell(Shell):
+    """A numpy array of pickle protocol 5; arguments (contents, type, shape, order)."""
 
 
-class ChumpyShell(Opaque):
-    """A chumpy object; its value, if it has one of its own, is the state entry `x`."""
+class ScalarShell(Shell):
+    """A numpy number; arguments (type, contents)."""
 
 
-def _empty_array(subtype: Any, shape: Any, dtype: Any) -> ndarray:
-    return np.ndarray((0,), 'b')
+class TypeShell(Shell):
+    """A numpy type; first argument such as `f8`, state (version, byte order, ...)."""
 
 
-def _array_from_bytes(buffer: Any, dtype: Any, shape: Any, order: Any) -> ndarray:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+class SparseColumnsShell(Shell):
+    """A scipy.sparse matrix by columns (csc)."""
 
 
-def _scalar(dtype: Any, content: bytes | str = b'') -> Any:
-    raw = content.encode('latin1') if isinstance(content, str) else content
-    return np.frombuffer(raw, dtype=dtype)[0]
+class SparseRowsShell(Shell):
+    """A scipy.sparse matrix by rows (csr)."""
 
 
-def _latin1_bytes(text: str, encoding: str = 'latin1') -> bytes:
-    return text.encode('latin1')
+class ChumpyShell(Shell):
+    """A chumpy object; a plain one keeps its value in the state entry `x`."""
 
 
-def _old_style_object(kind: Any, base: Any, state: Any) -> Opaque:
-    if not (isinstance(kind, type) and issubclass(kind, Opaque)):
-        raise pickle.UnpicklingError(f'cannot rebuild an object of {kind!r}')
-    return kind()
+class OldStyleShell(Shell):
+    """What protocols 0 and 1 make objects with; gives a shell of the class in its first argument."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """Make the shell asked for."""
+        kind = arguments[0]
+        if not (isinstance(kind, type) and issubclass(kind, Shell)):
+            raise pickle.UnpicklingError(f'cannot rebuild an object of {kind!r}')
+        return Shell.__new__(kind)
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ('numpy', 'ndarray'): np.ndarray,
-    ('numpy', 'dtype'): np.dtype,
-    ('_codecs', 'encode'): _latin1_bytes,
+class EncodedBytes(Shell):
+    """Bytes that Python 3 wrote as text; gives the bytes."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """Give the bytes."""
+        return str(arguments[0]).encode('latin1')
+
+
+# Only classes with a __setstate__ and built-in types may stand here: on anything else, such as a function, a pickle
+# could set attributes.
+_ALLOWED: dict[tuple[str, str], type] = {
+    ('numpy', 'ndarray'): ArrayShell,
+    ('numpy', 'dtype'): TypeShell,
+    ('_codecs', 'encode'): EncodedBytes,
     ('collections', 'OrderedDict'): OrderedDict,
-    **{(package + '.multiarray', '_reconstruct'): _empty_array for package in ('numpy.core', 'numpy._core')},
-    **{(package + '.multiarray', 'scalar'): _scalar for package in ('numpy.core', 'numpy._core')},
-    **{(package + '.numeric', '_frombuffer'): _array_from_bytes for package in ('numpy.core', 'numpy._core')},
-    **{(module, '_reconstructor'): _old_style_object for module in ('copy_reg', 'copyreg')},
-    **{(module, 'object'): Opaque for module in ('__builtin__', 'builtins')},
+    **{(core + '.multiarray', '_reconstruct'): ArrayShell for core in ('numpy.core', 'numpy._core')},
+    **{(core + '.multiarray', 'scalar'): ScalarShell for core in ('numpy.core', 'numpy._core')},
+    **{(core + '.numeric', '_frombuffer'): BufferShell for core in ('numpy.core', 'numpy._core')},
+    **{(module, '_reconstructor'): OldStyleShell for module in ('copy_reg', 'copyreg')},
+    **{(module, 'object'): Shell for module in ('__builtin__', 'builtins')},
     **{(module, 'set'): set for module in ('__builtin__', 'builtins')},
-    **{(module, 'csc_matrix'): SparseShell for module in ('scipy.sparse.csc', 'scipy.sparse._csc')},
-    **{(module, 'csr_matrix'): SparseRowShell for module in ('scipy.sparse.csr', 'scipy.sparse._csr')},
+    **{(module, 'bytearray'): bytearray for module in ('__builtin__', 'builtins')},
+    **{(module, 'csc_matrix'): SparseColumnsShell for module in ('scipy.sparse.csc', 'scipy.sparse._csc')},
+    **{(module, 'csr_matrix'): SparseRowsShell for module in ('scipy.sparse.csr', 'scipy.sparse._csr')},
 }
 
 
@@ -100,57 +129,77 @@ class _RestrictedUnpickler(pickle.Unpickler):
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
         raise AssetError(
-            f'{self.path} asks to run {module}.{name}, which a body file has no use for; nothing was executed. '
+            f'{self.path} asks for {module}.{name}, which a body file has no use for; nothing was executed. '
             'Expected only numpy, scipy.sparse and chumpy data. Get the file again from its official source.'
         )
 
 
-def read_pickle(path: Path) -> dict[str, Any]:
-    """Return the dictionary in a pickle with sparse and chumpy objects turned into arrays; executes nothing from it."""
+def read_pickle(path: Path, keys: Collection[str]) -> dict[str, Any]:
+    """Return those of `keys` that the pickled dictionary has, as arrays or plain values; executes nothing from it."""
     try:
         with path.open('rb') as stream:
             unpickler = _RestrictedUnpickler(stream, encoding='latin1')
             unpickler.path = path
             content = unpickler.load()
-    except AssetError:
-        raise
-    # A damaged pickle program can fail in any of these ways inside the unpickler or numpy's __setstate__.
-    except (
-        pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError,
-        MemoryError, ImportError,
-    ) as error:  # fmt: skip
+    except _BROKEN as error:
         raise AssetError(
-            f'{path} is not a readable pickle ({type(error).__name__}: {error}); it is probably cut off or another '
+            f'{path} is not a readable pickle ({type(error).__name__}: {error}); it is probably cut off, or another '
             'kind of file. Expected an SMPL model file. Copy or download it again.'
         ) from error
     if not isinstance(content, dict):
         raise AssetError(f'{path} holds a {type(content).__name__}. Expected the dictionary of an SMPL model file.')
-    return {str(key): _plain(value, str(key), path) for key, value in content.items()}
+    return {key: _entry(content[key], key, path) for key in keys if key in content}
 
 
-def _plain(value: Any, key: str, path: Path) -> Any:
-    """Return `value` with a shell replaced by the array it stands for."""
-    if isinstance(value, SparseShell):
-        return _dense(value, key, path)
+def _entry(value: Any, key: str, path: Path) -> Any:
+    try:
+        return _plain(value)
+    except _BROKEN as error:
+        raise AssetError(
+            f'{path}: {key} cannot be turned into an array ({error}). Copy or download the file again, or re-save it '
+            'with plain numpy arrays.'
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Return what a shell stands for; other values as they are."""
+    if isinstance(value, ArrayShell):
+        _, shape, kind, column_order, contents = value.state
+        return _array(contents, kind, shape, 'F' if column_order else 'C')
+    if isinstance(value, BufferShell):
+        return _array(*value.arguments)
+    if isinstance(value, ScalarShell):
+        return _array(value.arguments[1], value.arguments[0], (), 'C')
+    if isinstance(value, (SparseColumnsShell, SparseRowsShell)):
+        return _dense(value)
     if isinstance(value, ChumpyShell):
-        inner = value.state.get('x')
-        if not isinstance(inner, ndarray):
-            raise AssetError(
-                f'{path}: {key} is a chumpy expression, not a stored array. Re-save the file with plain numpy arrays.'
-            )
-        return inner
+        if not isinstance(value.state, dict) or 'x' not in value.state:
+            raise ValueError('a chumpy expression instead of a stored array')
+        return _plain(value.state['x'])
+    if isinstance(value, Shell):
+        raise ValueError(f'an object of an unexpected kind, {type(value).__name__}')
     return value
 
 
-def _dense(shell: SparseShell, key: str, path: Path) -> ndarray:
-    """Return the dense matrix of a compressed sparse one, with repeated entries added up."""
+def _array(contents: Any, kind: Any, shape: Any, order: Any) -> ndarray:
+    raw = contents.encode('latin1') if isinstance(contents, str) else bytes(contents)
+    return np.frombuffer(raw, _dtype(kind)).reshape(shape, order=order)
+
+
+def _dtype(kind: Any) -> np.dtype:
+    """Return a numpy type of numbers or text; no other has a place in a body file."""
+    code = str(kind.arguments[0])
+    if not re.fullmatch(r'[<>|=]?([biuf][1248]|[SU]\d+)', code):
+        raise ValueError(f'values of type {code!r}')
+    byte_order: Any = kind.state[1] if kind.state else '='
+    return np.dtype(code).newbyteorder(byte_order)
+
+
+def _dense(shell: Shell) -> ndarray:
+    """Return the dense form of a compressed sparse matrix, repeated entries added up."""
     state = shell.state
-    try:
-        rows, columns = (int(size) for size in state['_shape' if '_shape' in state else 'shape'])
-        values, minor, pointers = (np.asarray(state[name]) for name in ('data', 'indices', 'indptr'))
-        major = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
-        dense = np.zeros((rows, columns), values.dtype)
-        np.add.at(dense, (minor, major) if shell.compressed_axis == 1 else (major, minor), values)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise AssetError(f'{path}: {key} is a damaged sparse matrix ({error!r}). Copy or download it again.') from error
+    values, minor, pointers = (_plain(state[name]) for name in ('data', 'indices', 'indptr'))
+    major = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
+    dense = np.zeros(state['_shape' if '_shape' in state else 'shape'], values.dtype)
+    np.add.at(dense, (minor, major) if isinstance(shell, SparseColumnsShell) else (major, minor), values)
     return dense
