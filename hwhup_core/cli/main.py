@@ -82,14 +82,14 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--config', type=Path, required=True, help='YAML file, such as config/train/crib_depth.yaml')
-    parser.add_argument('--out', type=Path, help='folder for checkpoints and logs (default: from the configuration)')
-    parser.add_argument('--minutes', type=float, help='stop after so many minutes (default: from the configuration)')
+    parser.add_argument('--out', type=Path, help='folder of the run; a stopped run there goes on (runs/CONFIG)')
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--weights', default='crib_depth', help='bundled weights or a .safetensors file (%(default)s)')
-    parser.add_argument('--count', type=int, default=500, help='held-out samples (%(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='which held-out samples (%(default)s)')
+    parser.add_argument('--body', default='infant', help='body of the weights (%(default)s)')
+    parser.add_argument('--count', type=int, help='number of held-out frames (as many as the card was made with)')
+    parser.add_argument('--seed', type=int, help='which held-out frames (those that the card was made with)')
 
 
 def _add_build_body(parser: argparse.ArgumentParser) -> None:
@@ -110,11 +110,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.verb == 'train':
         from hwhup_core.cli.training import train
 
-        return train(arguments.config, arguments.out, arguments.minutes)
+        return train(arguments.config, arguments.out)
     if arguments.verb == 'evaluate':
         from hwhup_core.cli.training import evaluate
 
-        return evaluate(arguments.weights, arguments.count, arguments.seed)
+        return evaluate(arguments.weights, arguments.body, arguments.count, arguments.seed)
     from hwhup_core.cli.training import build_body
 
     return build_body(arguments.out)

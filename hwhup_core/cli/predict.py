@@ -14,6 +14,7 @@ from hwhup_core.cli.inputs import ImageFileError, list_images, read_camera, read
 from hwhup_core.cli.results import MESH_FRAME, estimate_to_json, intrinsics_to_json, write_json, write_mesh
 from hwhup_core.errors import HwhupError
 from hwhup_core.inference import Engine, EngineConfig, build_engine
+from hwhup_core.render.picture import depth_to_rgb, draw_skeleton, overlay, side_by_side
 from hwhup_core.types import BodyEstimate, Intrinsics, State
 
 
@@ -98,6 +99,27 @@ def _answer(engine: Engine, job: Job, camera: Intrinsics | None, request: Predic
             stem.with_name(f'{stem.name}{suffix}.{request.mesh}'), engine.vertices(estimate), engine.body.faces.numpy()
         )
     return f'{job.image.name}: {_summary(estimates)}; results in {request.out}'
+
+
+def _write_overlay(path: Path, engine: Engine, frame: Frame, estimates: list[BodyEstimate]) -> None:
+    """Write the image beside the same with mesh and joints on it."""
+    image = picture_of(frame)
+    assert frame.intrinsics is not None
+    drawn = image
+    for estimate in estimates:
+        drawn = overlay(drawn, engine.vertices(estimate), engine.body.faces.numpy(), frame.intrinsics)
+        drawn = draw_skeleton(drawn, estimate.joint_pixels, engine.body.parents, estimate.joint_visibility)
+    both = side_by_side([image, drawn], [path.stem.removesuffix('_overlay'), 'estimate'])
+    if not cv2.imwrite(str(path), both[..., ::-1]):
+        raise HwhupError(f'Cannot write {path}. Check the folder and the space on the disk.')
+
+
+def picture_of(frame: Frame) -> UInt8[ndarray, 'h w 3']:
+    """Return something to look at: the colour image, or depth in colours."""
+    if frame.color is not None:
+        return frame.color
+    assert frame.depth is not None
+    return depth_to_rgb(frame.depth)
 
 
 def _summary(estimates: list[BodyEstimate]) -> str:

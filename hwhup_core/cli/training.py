@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
+
+from tqdm import tqdm
 
 from hwhup_core.errors import ConfigError
 
 
-def train(config: Path, out: Path | None, minutes: float | None) -> int:
-    """Train as the configuration says."""
+def train(config: Path, out: Path | None) -> int:
+    """Train as the configuration says; a run that was stopped goes on."""
     if not config.is_file():
-        raise ConfigError(f'No training configuration at {config}. The bundled ones are in config/train.')
-    from hwhup_core.training.trainer import train_from_config
+        raise ConfigError(f'There is no training configuration {config}. The bundled ones are in config/train.')
+    from hwhup_core.training.run import train_from_config
 
-    train_from_config(config, out, minutes)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    stem = train_from_config(config, out or Path('runs') / config.stem)
+    print(f'wrote {stem}.safetensors and {stem}.json')
     return 0
 
 
-def evaluate(weights: str, count: int, seed: int) -> int:
-    """Recompute the held-out error of weights and print it beside what their card claims and the mean pose's."""
-    if count < 1:
+def evaluate(weights: str, body: str, count: int | None, seed: int | None) -> int:
+    """Recompute the held-out figures of weights and print them beside the card's; by default on the same frames."""
+    if count is not None and count < 1:
         raise ConfigError(f'--count is {count}. Expected at least 1.')
-    from hwhup_core.evaluation.evaluate import evaluate_checkpoint
-    from hwhup_core.inference.engine import weights_path
-    from hwhup_core.networks.checkpoint import load_card
+    from hwhup_core.body.model import load_body
+    from hwhup_core.evaluation.evaluate import evaluate_engine, held_out_frames
+    from hwhup_core.inference import EngineConfig, build_engine
+    from hwhup_core.training.run import HELD_OUT_SEED
 
-    path = weights_path(weights)
-    card = load_card(path)
-    measured = evaluate_checkpoint(path, count, seed)
-    print(f'{path.stem}, weights {card.weights_hash[:12]}, body {card.body_id}, {count} held-out samples, seed {seed}')
-    print(f'{"":32} {"measured":>10} {"card":>10}')
-    for name, value in measured.items():
+    engine = build_engine(EngineConfig(weights=weights, body=body))
+    card = engine.loaded.card
+    count = count or int(card.training_config.get('held_out', 500))
+    seed = card.seed + HELD_OUT_SEED if seed is None else seed
+    frames = tqdm(held_out_frames(load_body(body), seed, count), total=count, unit='frame', disable=None)
+    measured = evaluate_engine(engine, frames)
+    print(f'weights {card.weights_hash[:12]}, body {card.body_id}, {count} held-out frames, seed {seed}')
+    print(f'{"":28} {"measured":>10} {"95 % interval":>20} {"card":>10}')
+    for name, interval in measured.items():
         claimed = card.metrics.get(name)
-        print(f'{name:32} {float(value):10.3f} {"-" if claimed is None else f"{claimed.value:.3f}":>10}')
-    error, mean_pose = measured.get('joint_error_mm'), measured.get('mean_pose_joint_error_mm')
-    if error is not None and mean_pose:
-        print(f'{"ratio to the mean pose":32} {error / mean_pose:10.3f}')
+        spread = f'{interval.low:.3f} .. {interval.high:.3f}'
+        print(f'{name:28} {interval.mean:10.3f} {spread:>20} {"-" if claimed is None else f"{claimed.value:.3f}":>10}')
     return 0
 
 
@@ -47,6 +54,7 @@ def build_body(out: Path) -> int:
     from hwhup_core.body.anny import build_bodies
     from hwhup_core.body.files import write_body_file
 
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
     out.mkdir(parents=True, exist_ok=True)
     for name, body in build_bodies().items():
         write_body_file(body, out / f'{name}.npz')

@@ -14,6 +14,9 @@ UPRIGHT_ELEVATION = np.deg2rad(45.0)
 STANDING_THIGH_ANGLE = np.deg2rad(45.0)
 """An upright person stands when the thighs are within this angle of straight down."""
 
+DEGENERATE = 0.4
+"""A lying torso turns its front or a side to gravity by at least 0.5; less means joints in one place."""
+
 
 def classify_posture(joint_positions: Float[ndarray, '24 3'], up: tuple[float, float, float] | None) -> Posture:
     """
@@ -32,6 +35,8 @@ def classify_posture(joint_positions: Float[ndarray, '24 3'], up: tuple[float, f
     if elevation > UPRIGHT_ELEVATION:
         return _upright_posture(joint_positions, against_gravity)
     front_up, left_up = frontward @ against_gravity, leftward @ against_gravity
+    if max(abs(front_up), abs(left_up)) < DEGENERATE:
+        return Posture.UNKNOWN
     if abs(front_up) >= abs(left_up):
         return Posture.SUPINE if front_up > 0 else Posture.PRONE
     return Posture.RIGHT_SIDE if left_up > 0 else Posture.LEFT_SIDE
@@ -57,6 +62,5 @@ def _joint(joints: Float[ndarray, '24 3'], name: str) -> Float[ndarray, '3']:
 
 
 def _unit(vector: Float[ndarray, '3']) -> Float[ndarray, '3']:
-    # A zero vector (all joints in one place) stays zero: nothing to normalise, and the posture then comes out unknown
-    # or arbitrary instead of raising for one bad frame.
+    # A zero vector (all joints in one place) stays zero, and the posture comes out unknown.
     return vector / max(float(np.linalg.norm(vector)), 1e-12)
