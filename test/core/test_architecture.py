@@ -60,7 +60,6 @@ ONLY_IMPORTED_IN = {
     'rosbags': 'hwhup_ros/recordings.py',
     'viser': 'hwhup_ros/viewer.py',
     'cv_bridge': 'hwhup_ros/images.py',
-    'sensor_msgs_py': 'hwhup_ros/point_cloud.py',
 }
 """Heavy or optional library -> the one file that may import it."""
 
