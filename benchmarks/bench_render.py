@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from harness import Row, interleaved
+
 from hwhup_core.body.model import load_body
 from hwhup_core.render import naive, numba_backend
 from hwhup_core.render.depth import render_depth

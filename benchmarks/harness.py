@@ -82,7 +82,9 @@ def table(rows: Sequence[Row]) -> str:
         baseline = '' if row.baseline is None else _number(row.baseline, row.unit)
         ratio = '' if row.ratio is None else f'{row.ratio:.3g}x' if row.ratio < 100 else f'{row.ratio:,.0f}x'
         verdict = {None: '', True: 'PASS', False: 'FAIL'}[row.passed]
-        lines.append(f'| {row.name} | {_number(row.ours, row.unit)} | {baseline} | {ratio} | {row.target} | {verdict} |')
+        lines.append(
+            f'| {row.name} | {_number(row.ours, row.unit)} | {baseline} | {ratio} | {row.target} | {verdict} |'
+        )
     return '\n'.join(lines)
 
 

@@ -1,7 +1,8 @@
 """
 Measure everything: `python benchmarks/run.py [NAME ...]` prints one table and writes out/bench.json.
 
-A NAME picks the benchmark in bench_NAME.py; all run without one. The exit code is 1 if a target is missed or a benchmark fails.
+A NAME picks the benchmark in bench_NAME.py; all run without one. The exit code is 1 if a target is missed or a
+benchmark fails.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """
 Which face each pixel sees, and the depth there as a differentiable function of the vertices.
 
-Rules, the same in every back end: pixel (i, j) is sampled at its centre (j + .5, i + .5); z > 0; both sides of a face are seen;
-of two faces at equal depth the lower id wins; a face with a vertex that is behind the camera or not finite is left out (it is
-not clipped); a face without area is left out; an edge belongs to both of its faces, so a closed mesh shows no cracks.
+Rules, the same in every back end: pixel (i, j) is sampled at its centre (j + .5, i + .5); z > 0; both sides of a face
+are seen; of two faces at equal depth the lower id wins; a face with a vertex that is behind the camera or not finite is
+left out (it is not clipped); a face without area is left out; an edge belongs to both of its faces, so a closed mesh
+shows no cracks.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ def rasterize(
     """
     Return the id of the nearest face at each pixel centre (int32), -1 where there is none.
 
-    `vertices` are in the camera frame (m), `cameras` are fx fy cx cy (px), `size` is height, width. `auto` takes numba for
-    float32 on the CPU and torch elsewhere.
+    `vertices` are in the camera frame (m), `cameras` are fx fy cx cy (px), `size` is height, width. `auto` takes numba
+    for float32 on the CPU and torch elsewhere.
     """
     _check_mesh(vertices, faces, cameras)
     _check_size(size)
     with torch.no_grad():
-        return _module(_chosen(backend, vertices)).rasterize(vertices.detach(), faces, cameras.detach(), size)
+        face_index: Tensor = _module(_chosen(backend, vertices)).rasterize(
+            vertices.detach(), faces, cameras.detach(), size
+        )
+    return face_index
 
 
 def render_depth(
@@ -53,8 +57,8 @@ def render_depth(
     """
     Return depth, mask and face ids; depth carries gradients to `vertices` (x, y and z), not to `cameras`.
 
-    The pixel-to-face map is held fixed: silhouettes do not move under the gradient. Pass `face_index` to reuse a map from
-    `rasterize`; its pixels then see the (unbounded) planes of their faces.
+    The pixel-to-face map is held fixed: silhouettes do not move under the gradient. Pass `face_index` to reuse a map
+    from `rasterize`; its pixels then see the (unbounded) planes of their faces.
     """
     _check_mesh(vertices, faces, cameras)
     _check_size(size)
@@ -132,17 +136,20 @@ def _module(name: str) -> ModuleType:
 def _check_mesh(vertices: Tensor, faces: Tensor, cameras: Tensor) -> None:
     """Refuse what the compiled loops would read out of bounds."""
     if vertices.dtype not in (torch.float32, torch.float64):
-        raise HwhupError(f'Vertices are {vertices.dtype}; the renderer takes float32 or float64. Convert with .float().')
+        raise HwhupError(
+            f'Vertices are {vertices.dtype}; the renderer takes float32 or float64. Convert with .float().'
+        )
     if cameras.shape != (len(vertices), 4):
         raise HwhupError(
-            f'Cameras have shape {tuple(cameras.shape)} for {len(vertices)} meshes; expected one row fx fy cx cy a mesh, '
+            f'Cameras have shape {tuple(cameras.shape)} for {len(vertices)} meshes; expected fx fy cx cy of each, '
             f'({len(vertices)}, 4). Repeat a shared camera with .expand().'
         )
     if faces.device != vertices.device or cameras.device != vertices.device:
         raise HwhupError(
-            f'Vertices are on {vertices.device}, faces on {faces.device}, cameras on {cameras.device}. Move them together.'
+            f'Vertices are on {vertices.device}, faces on {faces.device}, cameras on {cameras.device}. '
+            'Move them to one device.'
         )
-    if faces.numel() and not (0 <= int(faces.min()) and int(faces.max()) < vertices.shape[1]):
+    if faces.numel() and not (int(faces.min()) >= 0 and int(faces.max()) < vertices.shape[1]):
         raise HwhupError(
             f'Faces name vertices {int(faces.min())} to {int(faces.max())}, but the mesh has {vertices.shape[1]}. '
             'Use the faces of the same body model.'
@@ -158,6 +165,10 @@ def _check_size(size: tuple[int, int]) -> None:
 def _check_face_index(face_index: Tensor, shape: tuple[int, int, int], face_count: int) -> None:
     """Refuse a pixel-to-face map of another image or mesh."""
     if face_index.shape != shape:
-        raise HwhupError(f'face_index has shape {tuple(face_index.shape)}; the images are {shape}. Rasterize at this size.')
+        raise HwhupError(
+            f'face_index has shape {tuple(face_index.shape)}; the images are {shape}. Rasterize at this size.'
+        )
     if face_index.numel() and int(face_index.max()) >= face_count:
-        raise HwhupError(f'face_index names face {int(face_index.max())}, but there are {face_count}. Rasterize this mesh.')
+        raise HwhupError(
+            f'face_index names face {int(face_index.max())}, but there are {face_count}. Rasterize this mesh.'
+        )

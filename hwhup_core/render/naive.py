@@ -1,8 +1,9 @@
 """
 The renderer as one would explain it: for each pixel, meet its ray with every face and keep the nearest hit.
 
-Double precision and another formula (rays in space instead of edges on the screen) than the fast back ends: the twin that they
-are tested against and the baseline of their benchmark. Minutes for a body at 224 x 224; never chosen by `auto`.
+Double precision and another formula (rays in space instead of edges on the screen) than the fast back ends: the twin
+that they are tested against and the baseline of their benchmark. Minutes for a body at 224 x 224; never the choice of
+`auto`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 def rasterize(
     vertices: Float[Tensor, 'b v 3'], faces: Int[Tensor, 'f 3'], cameras: Float[Tensor, 'b 4'], size: tuple[int, int]
 ) -> Int[Tensor, 'b h w']:
-    """Return the nearest face at each pixel centre, -1 where there is none (see `hwhup_core.render.depth.rasterize`)."""
+    """Return the nearest face at each pixel centre, -1 where there is none; rules in `hwhup_core.render.depth`."""
     face_index = torch.full((len(vertices), *size), -1, dtype=torch.int32)
     # In rising order two copies of a face meet the ray at the same z to the bit, and the lower id wins.
     triangles = np.sort(faces.cpu().numpy(), axis=1)

@@ -1,8 +1,9 @@
 """
 The renderer on the CPU: serial compiled loops, several images at once by threads that drop the interpreter lock.
 
-No `parallel=True` anywhere: its thread layer may be GNU OpenMP, which kills a forked child (a data loader's worker) that uses
-it after its parent did. Every operation is written in the same order as in `torch_backend`, so both give the same bits.
+No `parallel=True` anywhere: its thread layer may be GNU OpenMP, which kills a forked child (a data loader's worker)
+that uses it after its parent did. Every operation is written in the same order as in `torch_backend`, so both give the
+same bits.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     options: dict[str, Any] = {'nogil': True, 'error_model': 'numpy'}
     plain = inspect.unwrap(function)
     try:
-        return numba.njit(cache=True, **options)(plain)
+        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(plain)
     except RuntimeError:
-        return numba.njit(**options)(plain)
+        compiled = numba.njit(**options)(plain)
+    return compiled
 
 
 @_compiled
@@ -148,7 +150,9 @@ def _depth_at_faces(vertices: Any, faces: Any, camera: Any, face_index: Any, dep
 
 
 @_compiled
-def _depth_gradient(vertices: Any, faces: Any, camera: Any, depth: Any, face_index: Any, upstream: Any, out: Any) -> None:
+def _depth_gradient(
+    vertices: Any, faces: Any, camera: Any, depth: Any, face_index: Any, upstream: Any, out: Any
+) -> None:
     """Add dL/dvertices to `out`: dz/dv_i = b_i n / (n . d) with the hit point's barycentrics b and the ray d, z = 1."""
     for i in range(face_index.shape[0]):
         dy = (np.float32(i) + HALF - camera[3]) / camera[1]
@@ -158,13 +162,14 @@ def _depth_gradient(vertices: Any, faces: Any, camera: Any, depth: Any, face_ind
                 continue
             dx = (np.float32(j) + HALF - camera[2]) / camera[0]
             a, b, c = faces[face_index[i, j], 0], faces[face_index[i, j], 1], faces[face_index[i, j], 2]
-            ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-            wx, wy, wz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+            ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]
+            ux, uy, uz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
+            wx, wy, wz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
             nx, ny, nz = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
             along, square = nx * dx + ny * dy + nz, nx * nx + ny * ny + nz * nz
             if not abs(along) > EDGE_ON * math.sqrt(square * (dx * dx + dy * dy + ONE)):
                 continue
-            px, py, pz = dx * z - vertices[a, 0], dy * z - vertices[a, 1], z - vertices[a, 2]
+            px, py, pz = dx * z - ax, dy * z - ay, z - az
             at_b = ((py * wz - pz * wy) * nx + (pz * wx - px * wz) * ny + (px * wy - py * wx) * nz) / square
             at_c = ((uy * pz - uz * py) * nx + (uz * px - ux * pz) * ny + (ux * py - uy * px) * nz) / square
             slope = weight / along
@@ -201,10 +206,10 @@ def depth_buffer(
     vertices: Float[ndarray, 'v 3'], faces: Int[ndarray, 'f 3'], camera: Float[ndarray, '4'], size: tuple[int, int]
 ) -> tuple[Float[ndarray, 'h w'], Int[ndarray, 'h w']]:
     """
-    Return depth (float32 m, 0 = nothing hit) and face ids (int32, -1 = none) of one mesh: the low-overhead way, in numpy.
+    Return depth (float32 m, 0 = nothing hit) and face ids (int32, -1 = none) of one mesh, all in numpy.
 
-    `vertices` are in the camera frame, `camera` is fx fy cx cy. The rules are those of `hwhup_core.render.depth.rasterize`,
-    except that the caller answers for face ids in range.
+    `vertices` are in the camera frame, `camera` is fx fy cx cy. The rules are those of `hwhup_core.render.depth`, but the
+    caller answers for vertex ids in range.
     """
     depth, face_index = np.empty(size, np.float32), np.empty(size, np.int32)
     _render(_ready(vertices, np.float32), _ready(faces, np.int32), _ready(camera, np.float32), depth, face_index)
@@ -218,7 +223,7 @@ def interpolate(
     face_index: Int[ndarray, 'h w'],
     values: Float[ndarray, 'v k'],
 ) -> Float[ndarray, 'h w k']:
-    """Return per-vertex `values` (normals, colours) at each pixel of a `depth_buffer` face map; 0 where nothing is hit."""
+    """Return per-vertex `values` (normals, colours) at each pixel of a `depth_buffer` face map; 0 outside."""
     out = np.empty((*face_index.shape, values.shape[1]), np.float32)
     mesh = _ready(vertices, np.float32), _ready(faces, np.int32), _ready(camera, np.float32)
     _interpolate(*mesh, _ready(face_index, np.int32), _ready(values, np.float32), out)
@@ -228,7 +233,7 @@ def interpolate(
 def rasterize(
     vertices: Float[Tensor, 'b v 3'], faces: Int[Tensor, 'f 3'], cameras: Float[Tensor, 'b 4'], size: tuple[int, int]
 ) -> Int[Tensor, 'b h w']:
-    """Return the nearest face at each pixel centre, -1 where there is none (see `hwhup_core.render.depth.rasterize`)."""
+    """Return the nearest face at each pixel centre, -1 where there is none; rules in `hwhup_core.render.depth`."""
     return render(vertices, faces, cameras, size)[0]
 
 
@@ -269,12 +274,14 @@ def depth_gradient(
     points, triangles, pinholes = _arrays(vertices, faces, cameras)
     ids, z, weight = (_ready(face_index.numpy(), np.int32), *(_ready(t.numpy(), np.float32) for t in (depth, upstream)))
     out = np.zeros(points.shape, np.float32)
-    _for_each(len(points), lambda k: _depth_gradient(points[k], triangles, pinholes[k], z[k], ids[k], weight[k], out[k]))
+    _for_each(
+        len(points), lambda k: _depth_gradient(points[k], triangles, pinholes[k], z[k], ids[k], weight[k], out[k])
+    )
     return torch.from_numpy(out)
 
 
 def _ready(array: Any, dtype: Any) -> Any:
-    """Return the array as the one kind (type, contiguous, writable) that the kernels are compiled for; no copy if it is."""
+    """Return the array in the one form (type, contiguous, writable) that the kernels take; no copy if it has it."""
     return np.require(array, dtype, ('C', 'W'))
 
 

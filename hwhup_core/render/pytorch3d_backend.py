@@ -14,7 +14,7 @@ from torch import Tensor
 def rasterize(
     vertices: Float[Tensor, 'b v 3'], faces: Int[Tensor, 'f 3'], cameras: Float[Tensor, 'b 4'], size: tuple[int, int]
 ) -> Int[Tensor, 'b h w']:
-    """Return the nearest face at each pixel centre, -1 where there is none (see `hwhup_core.render.depth.rasterize`)."""
+    """Return the nearest face at each pixel centre, -1 where there is none; rules in `hwhup_core.render.depth`."""
     face_index = torch.full((len(vertices), *size), -1, dtype=torch.int32, device=vertices.device)
     for image, (points, camera) in enumerate(zip(vertices.float(), cameras.float())):
         corners = points[faces.long()]
@@ -42,4 +42,6 @@ def _rasterize_one(points: Tensor, faces: Tensor, size: tuple[int, int]) -> Tens
     from pytorch3d.structures import Meshes
 
     meshes = Meshes(verts=[points], faces=[faces])
-    return rasterize_meshes(meshes, image_size=size, blur_radius=0.0, faces_per_pixel=1, perspective_correct=True)[0][0, ..., 0]
+    found = rasterize_meshes(meshes, image_size=size, blur_radius=0.0, faces_per_pixel=1, perspective_correct=True)
+    nearest: Tensor = found[0][0, ..., 0]
+    return nearest

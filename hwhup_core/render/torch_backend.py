@@ -1,8 +1,8 @@
 """
 The renderer in plain torch, for the CPU and CUDA, in float32 or float64.
 
-Every face is expanded to the pixels of its bounding box; a scatter-max keeps the nearest. Work is cut into pieces of bounded
-memory. Every operation is written in the same order as in `numba_backend`, so both give the same bits.
+Every face is expanded to the pixels of its bounding box; a scatter-max keeps the nearest. Work is cut into pieces of
+bounded memory. Every operation is written in the same order as in `numba_backend`, so both give the same bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EDGE_ON = 1e-6
 def rasterize(
     vertices: Float[Tensor, 'b v 3'], faces: Int[Tensor, 'f 3'], cameras: Float[Tensor, 'b 4'], size: tuple[int, int]
 ) -> Int[Tensor, 'b h w']:
-    """Return the nearest face at each pixel centre, -1 where there is none (see `hwhup_core.render.depth.rasterize`)."""
+    """Return the nearest face at each pixel centre, -1 where there is none; rules in `hwhup_core.render.depth`."""
     if not vertices.numel() or not faces.numel():
         return torch.full((len(vertices), *size), -1, dtype=torch.int32, device=vertices.device)
     images = max(1, PIECE // max(len(faces), size[0] * size[1]))
@@ -118,7 +118,7 @@ def _doubled_area(xy: Tensor) -> Tensor:
 
 
 def _bounding_boxes(corners: Tensor, area: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return the first pixel (n,2) x y and the extent (n,2) of each face, clipped to the image; extent 0 = not drawn."""
+    """Return the first pixel (n,2) x y and the extent (n,2) of each face, cut to the image; 0 = not drawn."""
     xy, inverse_z = corners[..., :2], corners[..., 2]
     last = torch.tensor([size[1] - 1, size[0] - 1], dtype=corners.dtype, device=corners.device)
     low = torch.ceil(xy.amin(dim=1) - 0.5).clamp(min=0)
@@ -135,7 +135,8 @@ def _pieces(counts: Tensor) -> tuple[Tensor, ...]:
     if not len(drawn):
         return ()
     group = (counts[drawn].cumsum(dim=0) - 1) // PIECE
-    return drawn.split(torch.unique_consecutive(group, return_counts=True)[1].tolist())
+    sizes = torch.unique_consecutive(group, return_counts=True)[1].tolist()
+    return tuple(torch.split(drawn, sizes))
 
 
 def _pixels_of(chosen: Tensor, counts: Tensor, low: Tensor, extent: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from hwhup_core.errors import ConfigError, HwhupError
 from hwhup_core.render import naive, numba_backend
 from hwhup_core.render.depth import _check_mesh, rasterize, render_depth
@@ -26,7 +27,8 @@ def sphere(rings=24, radius=0.5, centre=(0.0, 0.0, 3.0)):
     """Return a closed sphere with outward faces and its faces; shared vertices, so cracks would show."""
     theta = torch.linspace(0, torch.pi, rings + 1, dtype=torch.float64)[1:-1]
     phi = torch.arange(2 * rings, dtype=torch.float64) * torch.pi / rings
-    ring = torch.stack([theta.sin()[:, None] * phi.cos(), theta.sin()[:, None] * phi.sin(), theta.cos()[:, None].expand(-1, len(phi))], -1)
+    z = theta.cos()[:, None].expand(-1, len(phi))
+    ring = torch.stack([theta.sin()[:, None] * phi.cos(), theta.sin()[:, None] * phi.sin(), z], dim=-1)
     poles = torch.tensor([[0, 0, 1.0], [0, 0, -1.0]], dtype=torch.float64)
     points = torch.cat([ring.reshape(-1, 3), poles]) * radius + torch.tensor(centre, dtype=torch.float64)
     n, faces = len(phi), []
@@ -85,7 +87,7 @@ def test_sphere_has_its_depth_and_no_cracks(backend):
     assert inner.sum() > 4000
     assert rendered.mask[0][inner].all()
     assert not rendered.mask[0][discriminant < 0].any()
-    # A hole shows the far side, 0.3 m and more behind; the chords of 48 rings lie within 1.5 mm of the sphere along the ray.
+    # A hole shows the far side, 0.3 m and more behind; 48 rings lie within 1.5 mm of the sphere along the ray.
     assert (rendered.depth[0] - truth)[inner].abs().max() < 5e-3
 
 
@@ -118,13 +120,18 @@ def test_fast_agrees_with_naive_up_to_ties(scene):
     assert len(differing) <= 1e-3 * fast.numel()
     for image, i, j in differing.tolist():
         hits = naive.meet(vertices[image].double().numpy()[faces], naive.pixel_ray(CAMERA[0].double().numpy(), i, j))
-        a, b = (hits[ids[image, i, j]] if ids[image, i, j] >= 0 else np.array([0, 0, 0, np.nan]) for ids in (fast, slow))
+        a, b = (
+            hits[ids[image, i, j]] if ids[image, i, j] >= 0 else np.array([0, 0, 0, np.nan]) for ids in (fast, slow)
+        )
         assert abs(a[3] - b[3]) < 1e-5 or min(*a[:3], *b[:3]) < 1e-4
 
 
 @pytest.mark.parametrize('backend', ALL)
 def test_equal_depth_goes_to_the_lower_id(backend):
-    vertices, faces = torch.tensor([[[-9.0, -9, 2], [9, -9, 2], [0, 9, 2]]]), torch.tensor([[2, 1, 0], [0, 1, 2], [1, 2, 0]])
+    vertices, faces = (
+        torch.tensor([[[-9.0, -9, 2], [9, -9, 2], [0, 9, 2]]]),
+        torch.tensor([[2, 1, 0], [0, 1, 2], [1, 2, 0]]),
+    )
     assert rasterize(vertices, faces, CAMERA, SIZE, backend).unique().tolist() in ([0], [-1, 0])
     assert rasterize(vertices, faces, CAMERA, SIZE, backend).max() == 0
 
@@ -156,7 +163,9 @@ def test_faces_that_cannot_be_drawn_are_left_out(backend):
 
 @pytest.mark.parametrize('backend', FAST)
 def test_enormous_projections_do_not_overflow(backend):
-    vertices = torch.tensor([[[-1e20, -9, 1], [9, -9, 1e-30], [0, 1e30, 2], [-1e6, -9e6, 2], [1e6, -9e6, 2], [0, 9e6, 2]]])
+    vertices = torch.tensor(
+        [[[-1e20, -9, 1], [9, -9, 1e-30], [0, 1e30, 2], [-1e6, -9e6, 2], [1e6, -9e6, 2], [0, 9e6, 2]]]
+    )
     rendered = render_depth(vertices, torch.tensor([[0, 1, 2], [3, 4, 5]]), CAMERA, SIZE, backend)
     assert rendered.depth.isfinite().all()
     torch.testing.assert_close(rendered.depth[rendered.face_index == 1].mean(), torch.tensor(2.0))
@@ -168,7 +177,9 @@ def test_empty_scenes_are_empty_images(backend):
     assert (rasterize(torch.zeros(2, 0, 3), none, CAMERA.expand(2, 4), SIZE, backend) == -1).all()
     assert rasterize(torch.zeros(0, 3, 3), torch.tensor([[0, 1, 2]]), CAMERA[:0], SIZE, backend).shape == (0, *SIZE)
     vertices = torch.full((1, 3, 3), -1.0, requires_grad=True)
-    rendered = render_depth(vertices, torch.tensor([[0, 1, 2]]), CAMERA, SIZE, 'torch' if backend == 'naive' else backend)
+    rendered = render_depth(
+        vertices, torch.tensor([[0, 1, 2]]), CAMERA, SIZE, 'torch' if backend == 'naive' else backend
+    )
     rendered.depth.sum().backward()
     assert not rendered.mask.any()
     assert (vertices.grad == 0).all()
@@ -248,7 +259,9 @@ def test_sum_of_the_gradient_is_one_per_pixel_along_z():
     """Moving all vertices by dz moves the depth of a frontal plane by dz, and moving them sideways by nothing."""
     vertices = torch.tensor([[[-9.0, -9, 2], [9, -9, 2], [9, 9, 2], [-9, 9, 2]]], requires_grad=True)
     render_depth(vertices, torch.tensor([[0, 1, 2], [0, 2, 3]]), CAMERA, SIZE).depth.sum().backward()
-    torch.testing.assert_close(vertices.grad.sum(dim=(0, 1)), torch.tensor([0.0, 0.0, SIZE[0] * SIZE[1]]), rtol=1e-5, atol=1e-2)
+    torch.testing.assert_close(
+        vertices.grad.sum(dim=(0, 1)), torch.tensor([0.0, 0.0, SIZE[0] * SIZE[1]]), rtol=1e-5, atol=1e-2
+    )
 
 
 @pytest.mark.parametrize('backend', FAST)
@@ -298,7 +311,11 @@ def test_auto_is_numba_for_floats_and_torch_for_doubles():
     ('change', 'error', 'message'),
     [
         ({'backend': 'opengl'}, ConfigError, "Unknown renderer back end 'opengl'. Choose one of auto, numba"),
-        ({'vertices': torch.zeros(1, 3, 3).double(), 'backend': 'numba'}, ConfigError, "float64.*Choose 'torch' or 'auto'"),
+        (
+            {'vertices': torch.zeros(1, 3, 3).double(), 'backend': 'numba'},
+            ConfigError,
+            "float64.*Choose 'torch' or 'auto'",
+        ),
         ({'vertices': torch.zeros(1, 3, 3).half()}, HwhupError, 'float16.*takes float32 or float64'),
         ({'faces': torch.tensor([[0, 1, 3]])}, HwhupError, 'vertices 0 to 3, but the mesh has 3'),
         ({'faces': torch.tensor([[-1, 1, 2]])}, HwhupError, 'vertices -1 to 2'),
@@ -319,7 +336,7 @@ def test_one_camera_for_two_meshes_is_refused():
         _check_mesh(torch.zeros(2, 3, 3), torch.tensor([[0, 1, 2]]), CAMERA)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device: the torch back end is tested on the CPU only')
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device: torch is tested on the CPU only')
 def test_cuda_equals_the_cpu():
     vertices, faces = soup(2)
     cameras = CAMERA.expand(2, 4)
@@ -347,7 +364,7 @@ def test_a_forked_child_renders_after_its_parent():
 
 
 def test_pytorch3d_coordinates_by_hand():
-    # In a 4 x 6 image the shorter side spans [-1, 1]: pixel (0, 0) has x = 3/2 - 1/4 = 1.25 (left) and y = 1 - 1/4 (up).
+    # In a 4 x 6 image the shorter side spans [-1, 1]: pixel (0, 0) has x = 3/2 - 1/4 (left), y = 1 - 1/4 (up).
     point = torch.tensor([[0.5, 0.5, 1.0], [6.0, 8.0, 2.0], [1.0, 1.0, -1.0]])
     expected = torch.tensor([[1.25, 0.75, 1.0], [0.0, -1.0, 2.0], [0.0, 0.0, 0.0]])
     torch.testing.assert_close(normalised(point, torch.tensor([1.0, 1, 0, 0]), (4, 6)), expected)
