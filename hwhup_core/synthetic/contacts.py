@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from hwhup_core.synthetic.rotations import joint_rotations, root_rotations
@@ -57,12 +57,19 @@ _ENDS = np.array([[capsule[1], capsule[2]] for capsule in _CAPSULES.values()])
 _RADII = np.array([capsule[3] for capsule in _CAPSULES.values()])
 _TRUNK = np.array([_NAMES.index('belly'), _NAMES.index('chest')])
 _HEAD = _NAMES.index('head')
+_TIPS = np.array([_NAMES.index(name) for name in ('left_foot', 'right_foot', 'left_forearm', 'right_forearm')])
 
 _LIMB_TO_MIDDLE = (
     ('upper_arm', 'head'), ('forearm', 'head'), ('forearm', 'chest'), ('forearm', 'belly'), ('thigh', 'chest'),
     ('thigh', 'belly'), ('shank', 'belly'), ('shank', 'chest'), ('foot', 'belly'), ('foot', 'chest'),
 )  # fmt: skip
-_SAME_SIDE = (('forearm', 'thigh'), ('forearm', 'shank'), ('forearm', 'foot'), ('upper_arm', 'thigh'), ('foot', 'thigh'))
+_SAME_SIDE = (
+    ('forearm', 'thigh'),
+    ('forearm', 'shank'),
+    ('forearm', 'foot'),
+    ('upper_arm', 'thigh'),
+    ('foot', 'thigh'),
+)
 _OPPOSITE = (
     ('forearm', 'forearm'), ('forearm', 'upper_arm'), ('forearm', 'thigh'), ('forearm', 'shank'), ('thigh', 'thigh'),
     ('thigh', 'shank'), ('thigh', 'foot'), ('shank', 'shank'), ('shank', 'foot'), ('foot', 'foot'),
@@ -84,6 +91,7 @@ _SOFTNESS = 0.85
 """Flesh gives way: capsules may overlap by this factor of their radii."""
 _MAX_HELD_UP = 0.015
 _MAX_HEAD_UP = 0.04
+_LIFTED = 0.05
 _MAX_SPAN = np.array([1.0, 0.48])
 
 
@@ -103,11 +111,13 @@ def capsule_ends(
     return positions[:, _JOINTS, None] + turned
 
 
-def segment_distances(
-    first: Float[ndarray, '*n 2 3'], second: Float[ndarray, '*n 2 3']
-) -> Float[ndarray, '*n']:
+def segment_distances(first: Float[ndarray, '*n 2 3'], second: Float[ndarray, '*n 2 3']) -> Float[ndarray, '*n']:
     """Return the distances between segments (Ericson, Real-Time Collision Detection, 5.1.9), none of zero length."""
-    u, v, w = first[..., 1, :] - first[..., 0, :], second[..., 1, :] - second[..., 0, :], first[..., 0, :] - second[..., 0, :]
+    u, v, w = (
+        first[..., 1, :] - first[..., 0, :],
+        second[..., 1, :] - second[..., 0, :],
+        first[..., 0, :] - second[..., 0, :],
+    )
     a, b, c, d, e = (np.einsum('...i,...i->...', p, q) for p, q in ((u, u), (u, v), (v, v), (u, w), (v, w)))
     s = np.clip((b * e - c * d) / np.maximum(a * c - b * b, 1e-12), 0.0, 1.0)
     t = np.clip((b * s + e) / c, 0.0, 1.0)
@@ -136,9 +146,14 @@ class RestingFaults:
     inside: Bool[ndarray, 'n parts']
     """The part passes through another one."""
     held_up: Bool[ndarray, 'n parts']
-    """The limb holds the trunk more than 1.5 cm above the mattress; for the trunk: the head hangs more than 4 cm above."""
+    """The limb holds the trunk more than 1.5 cm above the mattress; trunk: the head hangs more than 4 cm above it."""
+    lifted: Bool[ndarray, 'n parts']
+    """The limb is more than 5 cm above the mattress at its end: no fault, but no limb stays up for long."""
     too_long: Bool[ndarray, ' n']
     """The body spans more of the mattress than 1.0 by 0.48 m."""
+
+    def __getitem__(self, index: Int[ndarray, ' m']) -> RestingFaults:
+        return RestingFaults(self.inside[index], self.held_up[index], self.lifted[index], self.too_long[index])
 
     def any(self) -> Bool[ndarray, ' n']:
         """Return which poses have a fault."""
@@ -160,5 +175,7 @@ def resting_faults(root: Float[ndarray, 'n 3'], joint_angles: Float[ndarray, 'n 
     floor = bottoms[:, _TRUNK].min(axis=1)
     held_up = (floor[:, None] - bottoms > _MAX_HELD_UP) @ _PART_OF
     held_up[:, 0] |= bottoms[:, _HEAD] - floor > _MAX_HEAD_UP
+    lifted = np.zeros_like(held_up)
+    lifted[:, 1:] = bottoms[:, _TIPS] - floor[:, None] > _LIFTED
     too_long = (np.ptp(ends[..., :2], axis=(1, 2)) > _MAX_SPAN).any(axis=1)
-    return RestingFaults(inside, held_up, too_long)
+    return RestingFaults(inside, held_up, lifted, too_long)

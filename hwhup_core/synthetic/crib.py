@@ -1,7 +1,7 @@
 """
 The crib: mattress, bars, floor and an odd object, rendered exactly by any pinhole camera.
 
-World frame: z up, mattress plane z = 0, metres, origin at the mattress centre, x along the long side towards the head end.
+World frame: z up, mattress plane z = 0, metres, origin at the mattress centre, x along the long side to the head end.
 The static part is rendered once a camera; a body is then composited by depth.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numba
@@ -24,6 +24,8 @@ from hwhup_core.synthetic.views import View
 
 CELL = 0.05
 """Mattress grid, metres."""
+PIECE = 0.08
+"""Longest piece of a bar, metres."""
 
 
 class Material(IntEnum):
@@ -163,7 +165,9 @@ def add_body(
 def build_crib(config: CribConfig, rng: np.random.Generator) -> CribScene:
     """Return a random crib of the configured kind."""
     heights = _mattress_heights(config, rng)
-    height, spacing, bar = (rng.uniform(*bounds) for bounds in (config.bar_height, config.bar_spacing, config.bar_width))
+    height, spacing, bar = (
+        rng.uniform(*bounds) for bounds in (config.bar_height, config.bar_spacing, config.bar_width)
+    )
     floor = -rng.uniform(*config.floor_depth)
     parts = [(*_mattress_mesh(config, heights), Material.MATTRESS)]
     parts += [(*_cuboid(low, high), Material.WOOD) for low, high in _frame(config, height, spacing, bar, floor)]
@@ -176,7 +180,9 @@ def build_crib(config: CribConfig, rng: np.random.Generator) -> CribScene:
     return CribScene(
         config=config,
         vertices=np.concatenate([vertices for vertices, _, _ in parts]),
-        faces=np.concatenate([faces + offset for (_, faces, _), offset in zip(parts, offsets, strict=True)]).astype(np.int32),
+        faces=np.concatenate([faces + offset for (_, faces, _), offset in zip(parts, offsets, strict=True)]).astype(
+            np.int32
+        ),
         material=np.concatenate([np.full(len(faces), kind, np.uint8) for _, faces, kind in parts]),
         heights=heights,
         floor=floor,
@@ -191,7 +197,9 @@ def _mattress_heights(config: CribConfig, rng: np.random.Generator) -> Float[nda
     field = np.zeros_like(x)
     for _ in range(5):
         along, across = rng.normal(0.0, 6.0, 2)
-        field += rng.normal(0.0, config.waviness / math.sqrt(2.5)) * np.sin(along * x + across * y + rng.uniform(0.0, 6.28))
+        field += rng.normal(0.0, config.waviness / math.sqrt(2.5)) * np.sin(
+            along * x + across * y + rng.uniform(0.0, 6.28)
+        )
     center = rng.uniform(-0.5, 0.5, 2) * (config.length, config.width)
     size = rng.uniform(0.1, 0.25, 2)
     bump = rng.uniform(0.0, config.bump)
@@ -243,9 +251,29 @@ def _frame(
 
 
 def _cuboid(low: tuple[float, float, float], high: tuple[float, float, float]) -> tuple[ndarray, ndarray]:
-    corners = np.array([[(low, high)[(k >> axis) & 1][axis] for axis in range(3)] for k in range(8)])
-    quads = np.array([[0, 2, 3, 1], [4, 5, 7, 6], [0, 1, 5, 4], [2, 6, 7, 3], [0, 4, 6, 2], [1, 3, 7, 5]])
-    return corners, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    """
+    Return the four long sides of a cuboid, cut across into short pieces.
+
+    The renderer visits the bounding box of each face: short pieces of a slanted bar have small ones.
+    """
+    corner, extent = np.array(low), np.array(high) - low
+    axis = int(extent.argmax())
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    rings = max(math.ceil(extent[axis] / PIECE), 1) + 1
+    vertices = np.empty((rings, 4, 3))
+    vertices[...] = corner
+    vertices[:, :, axis] += np.linspace(0.0, extent[axis], rings)[:, None]
+    vertices[:, 1:3, first] += extent[first]
+    vertices[:, 2:, second] += extent[second]
+    return vertices.reshape(-1, 3), _tube_faces(rings, 4)
+
+
+@cache
+def _tube_faces(rings: int, around: int) -> Int[ndarray, 'f 3']:
+    """Return the faces between closed rings of vertices that follow each other."""
+    ids = np.arange(rings * around).reshape(rings, around)
+    a, b, c, d = ids[:-1], np.roll(ids[:-1], -1, 1), np.roll(ids[1:], -1, 1), ids[1:]
+    return np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
 
 
 def _dome(center: ndarray, radius: float, height: float, rng: np.random.Generator) -> tuple[ndarray, ndarray]:
@@ -255,13 +283,10 @@ def _dome(center: ndarray, radius: float, height: float, rng: np.random.Generato
     lump = 1 + 0.25 * np.sin(2 * angle + rng.uniform(0, 6.28)) + 0.12 * np.sin(5 * angle + rng.uniform(0, 6.28))
     out = radius * lump * np.cos(rise)
     vertices = np.stack([center[0] + out * np.cos(angle), center[1] + out * np.sin(angle), height * np.sin(rise)], -1)
-    ids = np.arange(around * up).reshape(up, around)
-    a, b, c, d = ids[:-1], np.roll(ids[:-1], -1, 1), np.roll(ids[1:], -1, 1), ids[1:]
-    faces = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
-    return vertices.reshape(-1, 3), faces
+    return vertices.reshape(-1, 3), _tube_faces(up, around)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, error_model='numpy')
 def _fill_floor(
     depth: Any, face_index: Any, material: Any, materials: Any, camera: Any, up: Any, floor_below: float
 ) -> None:
@@ -282,7 +307,7 @@ def _fill_floor(
                 material[i, j] = 0
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, error_model='numpy')
 def _composite(depth: Any, body_face: Any, material: Any, static_depth: Any, static_material: Any) -> None:
     """Keep the nearer of body and static scene in `depth`, `body_face` and `material`."""
     height, width = depth.shape

@@ -120,7 +120,9 @@ def sample_crop(body: BodyModel, rng: np.random.Generator, config: CropSampling)
 
 
 def _stack(chunks: list[CribSamples]) -> CribSamples:
-    return CribSamples(**{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in CribSamples.__annotations__})
+    return CribSamples(
+        **{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in CribSamples.__annotations__}
+    )
 
 
 def _sample_chunk(body: BodyModel, rng: np.random.Generator, config: CropSampling, poses: LyingPoses) -> CribSamples:
@@ -135,7 +137,8 @@ def _sample_chunk(body: BodyModel, rng: np.random.Generator, config: CropSamplin
     vertices, joints = bodies.vertices.numpy(), bodies.joints.numpy()
     faces = body.faces.numpy().astype(np.int32)
     crops = [
-        _render_crop(scenes[k // CRIB_SHARE], views[k], vertices[k], joints[k], faces, rng, config) for k in range(count)
+        _render_crop(scenes[k // CRIB_SHARE], views[k], vertices[k], joints[k], faces, rng, config)
+        for k in range(count)
     ]
     depth, box, camera, translation, pixels = (np.stack(column) for column in zip(*crops, strict=True))
     return CribSamples(
@@ -174,7 +177,7 @@ def _render_crop(
     place = random_placement(scene, rng, np.stack([flat.min(axis=0), flat.max(axis=0)]))
     translation = resting_translation(vertices, joints[0], view, scene, place)
     focal = rng.uniform(*config.focal_px)
-    camera = full_camera(np.array([focal, focal, 320.0, 240.0] + rng.normal(0.0, (0.0, 0.0, 4.0, 4.0))))
+    camera = full_camera(np.array([focal, focal, *rng.normal((320.0, 240.0), 4.0)]))
     pixels = project(joints + translation, camera)
     box = _loose_box(pixels, rng, config)
     exact = render_crop(
@@ -182,7 +185,9 @@ def _render_crop(
         with_object=_object_is_clear(scene, flat + place.center),
     )  # fmt: skip
     level = rng.uniform(*config.noise_level)
-    measured = depth_noise(exact, rng, _scaled(config.noise, level, exact.shape[0] / box.side * focal)) if level else exact
+    measured = (
+        depth_noise(exact, rng, _scaled(config.noise, level, exact.shape[0] / box.side * focal)) if level else exact
+    )
     side = float(exact.shape[0])
     shrunk = crop_depth(measured, PersonBox(side / 2, side / 2, side), config.size)
     numbers = np.array([camera.fx, camera.fy, camera.cx, camera.cy])

@@ -5,8 +5,9 @@ Every joint turns by three angles about the axes of the T-pose (x to the left ha
 Rx Rz Ry (flexion, abduction, twist), arms as Rz Ry Rx (elevation, swing, twist), everything else as Ry Rx Rz. A row is
 written for the left side; the right side mirrors it (y and z change sign), see `mirrored`.
 
-Signs for the left side: hip x < 0 flexes, z > 0 abducts, y > 0 turns the knee outward; knee x > 0 flexes; shoulder z < 0
-lowers the arm, y < 0 swings it forward, x < 0 turns the palm up to the head; elbow y < 0 flexes; spine x > 0 bends forward.
+Signs for the left side: hip x < 0 flexes, z > 0 abducts, y > 0 turns the knee outward; knee x > 0 flexes; shoulder
+z < 0 lowers the arm, y < 0 swings it forward, x < 0 turns the palm up to the head; elbow y < 0 flexes; spine x > 0
+bends forward.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ SUPINE: dict[str, Row] = {
 }
 PRONE: dict[str, Row] = {
     'ankle': ((-10.0, 58.0), (-15.0, 15.0), (-12.0, 12.0)),
-    'hip': ((-70.0, 12.0), (-10.0, 58.0), (0.0, 70.0)),
+    'hip': ((-60.0, 10.0), (-10.0, 58.0), (0.0, 70.0)),
     'knee': ((0.0, 110.0), (-8.0, 8.0), (0.0, 0.0)),
-    'shoulder': ((-100.0, 30.0), (-35.0, 20.0), (-80.0, 78.0)),
+    'shoulder': ((-100.0, -60.0), (-30.0, 2.0), (-80.0, 78.0)),
     'elbow': ((-10.0, 10.0), (-130.0, -5.0), (0.0, 0.0)),
     'spine': ((-8.0, 6.0), (-6.0, 6.0), (-8.0, 8.0)),
     'neck': ((-15.0, 5.0), (15.0, 40.0), (-10.0, 10.0)),

@@ -54,7 +54,7 @@ def resting_translation(
     """
     Return what to add to the vertices (camera axes) so that the body rests on the mattress at `place`, metres.
 
-    The lowest 2 % of the vertices, measured from the mattress surface below each, are under the surface before sinking in.
+    The lowest 2 % of the vertices, measured from the mattress surface below each, are under it before sinking in.
     """
     in_world = (vertices[::3] - pelvis) @ view.rotation
     clearance = in_world[:, 2] - scene.mattress_height(in_world[:, :2] + place.center)

@@ -14,19 +14,35 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from hwhup_core.errors import HwhupError
 from hwhup_core.synthetic.contacts import PARTS, RestingFaults, resting_faults
-from hwhup_core.synthetic.limits import JOINT_ROWS, LOWER, PRONE, SUPINE, UPPER, Row, limit_table
+from hwhup_core.synthetic.limits import JOINT_ROWS, LOWER, PRONE, SUPINE, UPPER, limit_table
 from hwhup_core.synthetic.rotations import joint_rotations, root_rotations
 from hwhup_core.types import Posture
 
 LYING: tuple[Posture, ...] = (Posture.SUPINE, Posture.PRONE, Posture.LEFT_SIDE, Posture.RIGHT_SIDE)
 _SHARES = (0.4, 0.22, 0.19, 0.19)
-_ROLL_CENTER = {Posture.SUPINE: 0.0, Posture.PRONE: math.pi, Posture.LEFT_SIDE: math.pi / 2, Posture.RIGHT_SIDE: -math.pi / 2}
+_ROLL_CENTER = {
+    Posture.SUPINE: 0.0,
+    Posture.PRONE: math.pi,
+    Posture.LEFT_SIDE: math.pi / 2,
+    Posture.RIGHT_SIDE: -math.pi / 2,
+}
 _ROUNDS = 1000
+_VARIANTS = 8
+"""Candidates for a hard place, once the easy ones are filled."""
 _PATIENCE = 12
 """Rounds after which a pose that is still at fault is drawn anew as a whole."""
-_ROW_PARTS = {'hip': 'leg', 'knee': 'leg', 'ankle': 'leg', 'foot': 'leg', 'spine': 'trunk', 'neck': 'trunk', 'head': 'trunk'}
-_PART_OF_JOINT = np.array([
+_ROW_PARTS = {
+    'hip': 'leg',
+    'knee': 'leg',
+    'ankle': 'leg',
+    'foot': 'leg',
+    'spine': 'trunk',
+    'neck': 'trunk',
+    'head': 'trunk',
+}
+PART_OF_JOINT = np.array([
     PARTS.index({0: '', 1: 'left_', -1: 'right_'}[side] + _ROW_PARTS.get(name, 'arm')) for name, side in JOINT_ROWS
 ])  # fmt: skip
 
@@ -81,34 +97,71 @@ def sample_lying_poses(rng: np.random.Generator, count: int, posture: Posture | 
     """
     Return `count` poses of `posture` (None: mixed) that rest on the mattress.
 
-    Draws, then draws again only the parts at fault (`resting_faults`); a pose that stays at fault is drawn anew as a whole.
+    Draws, then draws again only the parts at fault (`resting_faults`); what stays at fault is drawn anew as a whole.
     """
     wanted = _draw_postures(rng, count, posture)
-    poses = _draw(rng, wanted)
-    root, angles = poses.root.copy(), poses.joint_angles.copy()
-    open_places = np.arange(count)
+    rests = _draw_resting(rng, wanted)
+    drawn = _draw(rng, wanted)
+    root, angles = drawn.root.copy(), drawn.joint_angles.copy()
+    places, current = np.arange(count), drawn
     for round_number in range(1, _ROUNDS):
-        faults = resting_faults(root[open_places], angles[open_places])
-        at_fault = faults.any()
-        open_places = open_places[at_fault]
-        if len(open_places) == 0:
-            break
-        anew = _draw(rng, wanted[open_places])
+        faults = resting_faults(current.root, current.joint_angles)
+        lifted = faults.lifted & rests[places]
+        best = _least_faulty(faults, lifted, places)
+        places, faults, lifted = places[best], faults[best], lifted[best]
+        root[places], angles[places] = current.root[best], current.joint_angles[best]
+        bad = np.flatnonzero(faults.any() | lifted.any(axis=1))
+        if len(bad) == 0:
+            return LyingPoses(root, angles)
+        bad = np.repeat(bad, max(1, min(_VARIANTS, max(count, 64) // len(bad))))
+        places = places[bad]
         everything = round_number % _PATIENCE == 0
-        turn = faults.too_long[at_fault] | everything
-        parts = _redrawn_parts(rng, faults, at_fault) | everything
-        root[open_places[turn]] = anew.root[turn]
-        joints = parts[:, _PART_OF_JOINT]
-        angles[open_places] = np.where(joints[..., None], anew.joint_angles, angles[open_places])
-    return LyingPoses(root, angles)
+        parts = _redrawn_parts(rng, faults[bad], lifted[bad]) | everything
+        turns = np.stack([faults.too_long[bad] | everything, *[np.full(len(bad), everything)] * 2], axis=1)
+        current = _redraw(rng, LyingPoses(root[places], angles[places]), wanted[places], parts, turns)
+    raise HwhupError(
+        f'No resting pose for {len(places)} of {count} infants in {_ROUNDS} rounds. Widen the ranges in limits.py.'
+    )
+
+
+def _least_faulty(
+    faults: RestingFaults, lifted: Bool[ndarray, 'n parts'], places: Int[ndarray, ' n']
+) -> Int[ndarray, ' m']:
+    """Return the best candidate for each place; candidates of one place follow each other."""
+    score = faults.inside.sum(axis=1) + faults.held_up.sum(axis=1) + lifted.sum(axis=1) + faults.too_long
+    order = np.lexsort((score, places))
+    first: ndarray = np.unique(places[order], return_index=True)[1]
+    return order[first]
+
+
+def _redraw(
+    rng: np.random.Generator,
+    poses: LyingPoses,
+    wanted: Int[ndarray, ' n'],
+    parts: Bool[ndarray, 'n parts'],
+    turns: Bool[ndarray, 'n 3'],
+) -> LyingPoses:
+    """Return the poses with the marked parts and root angles drawn again; a new roll comes with all new limbs."""
+    anew = _draw(rng, wanted)
+    joints = parts[:, PART_OF_JOINT]
+    return LyingPoses(
+        np.where(turns, anew.root, poses.root), np.where(joints[..., None], anew.joint_angles, poses.joint_angles)
+    )
+
+
+def _draw_resting(rng: np.random.Generator, wanted: Int[ndarray, ' n']) -> Bool[ndarray, 'n parts']:
+    """Return which limbs have to lie down: most of them, on the belly nearly all arms."""
+    share = np.full((len(wanted), len(PARTS)), 0.6)
+    share[wanted == Posture.PRONE, 3:] = 0.9
+    rests: ndarray = rng.random(share.shape) < share
+    return rests
 
 
 def _redrawn_parts(
-    rng: np.random.Generator, faults: RestingFaults, at_fault: Bool[ndarray, ' n']
-) -> Bool[ndarray, 'm parts']:
-    """Return which parts to draw again: those that hold the body up, and half of those inside another."""
-    inside, held_up = faults.inside[at_fault], faults.held_up[at_fault]
-    return held_up | (inside & (rng.random(inside.shape) < 0.5))
+    rng: np.random.Generator, faults: RestingFaults, lifted: Bool[ndarray, 'n parts']
+) -> Bool[ndarray, 'n parts']:
+    """Return which parts to draw again: those that lie wrongly, and half of those inside another."""
+    return faults.held_up | lifted | (faults.inside & (rng.random(lifted.shape) < 0.5))
 
 
 def sample_lying_pose(rng: np.random.Generator, posture: Posture | None = None) -> LyingPose:
@@ -144,8 +197,6 @@ def _range_index(roll: Float[ndarray, ' n']) -> Int[ndarray, ' n']:
     wrapped = np.angle(np.exp(1j * roll))
     side = (np.abs(wrapped) > math.radians(35)) & (np.abs(wrapped) < math.radians(145))
     return np.where(side, np.where(wrapped > 0, 2, 3), np.where(np.abs(wrapped) < math.pi / 2, 0, 1))
-
-
 
 
 _RANGES = np.stack([

@@ -35,7 +35,7 @@ def joint_rotations(angles: Float[ndarray, 'n 23 3']) -> Float[ndarray, 'n 23 3 
 
 
 def root_rotations(root: Float[ndarray, 'n 3']) -> Float[ndarray, 'n 3 3']:
-    """Return world from pelvis for heading, roll and pitch (radians): Rz(heading) Supine Ry(roll) with pitch in between."""
+    """Return world from pelvis for heading, roll and pitch (radians): Rz(heading) Ry(-pitch) Supine Ry(roll)."""
     heading, roll = axis_rotations(root[:, 0], 2), axis_rotations(root[:, 1], 1)
     # World y is across the body that looks to world +x; a negative turn about it lifts the head.
     pitch = axis_rotations(-root[:, 2], 1)

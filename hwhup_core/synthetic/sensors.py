@@ -61,9 +61,13 @@ class DepthNoise:
 def depth_noise(depth: Float[ndarray, 'h w'], rng: np.random.Generator, noise: DepthNoise) -> Float[ndarray, 'h w']:
     """Return what the sensor reports for exact `depth` (metres, 0 = nothing there): float32, 0 = no measurement."""
     height, width = depth.shape
-    patches = rng.standard_normal((int(height / noise.patch_px) + 2, int(width / noise.patch_px) + 2)).astype(np.float32)
+    patches = rng.standard_normal((int(height / noise.patch_px) + 2, int(width / noise.patch_px) + 2)).astype(
+        np.float32
+    )
     out = np.empty_like(depth, dtype=np.float32)
-    _measure(np.ascontiguousarray(depth, np.float32), patches, _normal_table(), rng.integers(2**63), _numbers(noise), out)
+    _measure(
+        np.ascontiguousarray(depth, np.float32), patches, _normal_table(), rng.integers(2**63), _numbers(noise), out
+    )
     _punch_holes(out, rng, noise)
     return out
 
@@ -92,11 +96,12 @@ def _numbers(noise: DepthNoise) -> Float[ndarray, ' n']:
     """Return the fields as an array for the kernel, in its order."""
     return np.array([
         noise.axial_base, noise.axial_growth, noise.patch_growth, noise.patch_px, noise.jitter_px, noise.edge_step,
-        noise.edge_dropout, noise.grazing_cosine, noise.dropout, noise.disparity_levels, noise.depth_step, noise.focal_px,
+        noise.edge_dropout, noise.grazing_cosine, noise.dropout, noise.disparity_levels, noise.depth_step,
+        noise.focal_px,
     ], np.float32)  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, error_model='numpy')
 def _bits(counter: Any) -> Any:
     """Return 64 random bits (splitmix64)."""
     z = counter * np.uint64(0x9E3779B97F4A7C15)
@@ -105,11 +110,25 @@ def _bits(counter: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, error_model='numpy')
 def _measure(depth: Any, patches: Any, normal: Any, seed: Any, numbers: Any, out: Any) -> None:
     """Write the noisy depth, without holes."""
-    base, growth, patch_growth, patch_px, jitter, edge_step = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    edge_dropout, cosine, dropout, levels, step, focal = numbers[6], numbers[7], numbers[8], numbers[9], numbers[10], numbers[11]
+    base, growth, patch_growth, patch_px, jitter, edge_step = (
+        numbers[0],
+        numbers[1],
+        numbers[2],
+        numbers[3],
+        numbers[4],
+        numbers[5],
+    )
+    edge_dropout, cosine, dropout, levels, step, focal = (
+        numbers[6],
+        numbers[7],
+        numbers[8],
+        numbers[9],
+        numbers[10],
+        numbers[11],
+    )
     height, width = depth.shape
     # tan of the steepest visible slope, as change of z per pixel and per z.
     steepest = np.float32(np.inf) if cosine <= 0 else np.sqrt(np.float32(1) / (cosine * cosine) - np.float32(1)) / focal
@@ -126,8 +145,14 @@ def _measure(depth: Any, patches: Any, normal: Any, seed: Any, numbers: Any, out
             g = normal[(bits >> np.uint64(28)) & twelve]
             y, x = i, j
             if jitter > 0:
-                y = min(max(int(np.floor(i + np.float32(0.5) + jitter * normal[(bits >> np.uint64(40)) & twelve])), 0), height - 1)
-                x = min(max(int(np.floor(j + np.float32(0.5) + jitter * normal[(bits >> np.uint64(52)) & twelve])), 0), width - 1)
+                y = min(
+                    max(int(np.floor(i + np.float32(0.5) + jitter * normal[(bits >> np.uint64(40)) & twelve])), 0),
+                    height - 1,
+                )
+                x = min(
+                    max(int(np.floor(j + np.float32(0.5) + jitter * normal[(bits >> np.uint64(52)) & twelve])), 0),
+                    width - 1,
+                )
             z = depth[y, x]
             out[i, j] = np.float32(0)
             if z <= 0 or drop < dropout:

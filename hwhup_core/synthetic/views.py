@@ -40,8 +40,8 @@ def overhead_view(target: Float[ndarray, '3'], height: float, tilt: float, azimu
     """
     Return the camera `height` metres above `target` that looks at it.
 
-    `tilt` is the angle from straight down, `azimuth` the side on which the camera hangs (0: towards world +x), `roll` turns
-    the image; with all three 0 world +x is up in the image and world +y is left. Radians.
+    `tilt` is the angle from straight down, `azimuth` the side on which the camera hangs (0: towards world +x), `roll`
+    turns the image; with all three 0 world +x is up in the image and world +y is left. Radians.
     """
     away = math.tan(tilt) * np.array([math.cos(azimuth), math.sin(azimuth), 0.0])
     position = target + height * (away + WORLD_UP)
