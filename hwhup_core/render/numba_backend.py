@@ -208,8 +208,8 @@ def depth_buffer(
     """
     Return depth (float32 m, 0 = nothing hit) and face ids (int32, -1 = none) of one mesh, all in numpy.
 
-    `vertices` are in the camera frame, `camera` is fx fy cx cy. The rules are those of `hwhup_core.render.depth`, but the
-    caller answers for vertex ids in range.
+    `vertices` are in the camera frame, `camera` is fx fy cx cy. The rules are those of `hwhup_core.render.depth`, but
+    the caller answers for vertex ids in range.
     """
     depth, face_index = np.empty(size, np.float32), np.empty(size, np.int32)
     _render(_ready(vertices, np.float32), _ready(faces, np.int32), _ready(camera, np.float32), depth, face_index)
