@@ -77,7 +77,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         '--up', type=float, nargs=3, metavar=('X', 'Y', 'Z'),
         help='direction against gravity in the camera frame, for the posture; 0 0 -1 for a camera that looks down',
     )  # fmt: skip
-    parser.add_argument('--threads', type=int, default=2, help='CPU threads (%(default)s)')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads (%(default)s)')
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:

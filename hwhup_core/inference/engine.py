@@ -211,7 +211,7 @@ class Engine:
         params, camera = regressed.prediction.params, regressed.prediction.camera
         joints, placement = posed.joints, posed.placement
         rotations = torch.cat([params.global_rotation[:, None], params.joint_rotations], dim=1)[0]
-        orientations = matrix_to_quaternion(self.body.global_joint_rotations(params)[0]).numpy().astype(np.float64)
+        orientations = _joint_orientations(rotations, self.body.parents)
         pixels = project(joints, intrinsics)
         sigma = joint_sigma(regressed.disagreement, self._calibration)
         confidence = float(probability_within(GOOD_DISTANCE, sigma.mean(keepdims=True))[0])
@@ -293,6 +293,15 @@ def weights_path(name_or_path: str) -> Path:
     """Return the path of bundled weights by their name, or the path itself."""
     bundled = BUNDLED_WEIGHTS / f'{name_or_path}.json'
     return bundled if bundled.is_file() else Path(name_or_path)
+
+
+def _joint_orientations(rotations: Float[Tensor, '24 3 3'], parents: tuple[int, ...]) -> Float[ndarray, '24 4']:
+    """Return the quaternions camera from joint, chained in numpy: a tenth of the time of 24 small torch products."""
+    local = rotations.numpy()
+    chained = [local[0]]
+    for joint, parent in enumerate(parents[1:], start=1):
+        chained.append(chained[parent] @ local[joint])
+    return matrix_to_quaternion(torch.from_numpy(np.stack(chained))).numpy().astype(np.float64)
 
 
 def _rest_params() -> BodyParams:

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from hwhup_core.body.model import BodyModel, load_body
 from hwhup_core.errors import AssetError, ConfigError, FrameError
 from hwhup_core.geometry.cameras import project
-from hwhup_core.geometry.rotations import axis_angle_to_matrix
+from hwhup_core.geometry.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from hwhup_core.inference import Engine, EngineConfig, build_engine
 from hwhup_core.inference.placement import compare_depth
 from hwhup_core.networks.card import ModelCard
@@ -52,7 +53,7 @@ def body() -> BodyModel:
 
 
 def lying_params(seed: int = 1) -> BodyParams:
-    """A supine infant under a camera that looks down: front towards the camera (-z), head towards the image's top."""
+    """Return a supine infant under a camera that looks down: front towards it, head towards the image's top."""
     generator = torch.Generator().manual_seed(seed)
     facing_camera = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     joints = axis_angle_to_matrix(0.25 * torch.randn(1, 23, 3, generator=generator))
@@ -96,7 +97,7 @@ def frame_with(depth=None, intrinsics=CAMERA, color=True):
 
 
 def mismatched_frame():
-    """What no type check stops at run time: depth of another size than colour."""
+    """Return what no type check stops at run time: depth of another size than colour."""
     frame = frame_with()
     object.__setattr__(frame, 'depth', np.ones((240, 320), np.float32))
     return frame
@@ -143,6 +144,9 @@ def test_every_field_fits_the_others(body):
     assert np.allclose(project(estimate.joint_positions, CAMERA), estimate.joint_pixels)
     assert np.allclose(estimate.root_position, estimate.joint_positions[0])
     assert np.allclose(np.linalg.norm(estimate.joint_orientations, axis=1), 1, atol=1e-5)
+    chained = body.global_joint_rotations(params)[0]
+    orientations = quaternion_to_matrix(torch.from_numpy(estimate.joint_orientations)).float()
+    assert torch.allclose(orientations, chained, atol=1e-5)
     rotations = axis_angle_to_matrix(torch.from_numpy(estimate.pose.reshape(24, 3)))
     assert torch.allclose(rotations[1:].float(), params.joint_rotations[0], atol=1e-5)
     assert (estimate.stamp_ns, estimate.frame_id, estimate.subject_id) == (7, 'optical', 'subject')
@@ -197,7 +201,8 @@ def test_an_empty_bed_holds_nobody(body):
     engine = make_engine(body, prediction_of(lying_params(), true_scale()))
     (estimate,) = engine(frame_with(noisy))
     assert estimate.state == State.NO_PERSON
-    assert np.isnan(estimate.pose).all() and np.isnan(estimate.joint_positions).all()
+    assert np.isnan(estimate.pose).all()
+    assert np.isnan(estimate.joint_positions).all()
     assert np.isnan(engine.vertices(estimate)).all()
 
 
@@ -231,7 +236,8 @@ def test_flip_twins_that_differ_raise_the_sigma(body):
 
 def test_without_calibration_the_uncertainty_is_unknown(body):
     (estimate,) = make_engine(body, prediction_of(lying_params(), true_scale()))(frame_with(), [BOX])
-    assert np.isnan(estimate.joint_sigma).all() and np.isnan(estimate.confidence)
+    assert np.isnan(estimate.joint_sigma).all()
+    assert np.isnan(estimate.confidence)
     assert estimate.state == State.ESTIMATED
 
 
@@ -241,7 +247,8 @@ def test_two_frames_are_followed(body):
     (first,) = engine(frame_with())
     calls = engine._network.calls
     (second,) = engine(frame_with())
-    assert calls == 3 and engine._network.calls == 4  # Region and two refinements, then one pass a frame.
+    assert calls == 3
+    assert engine._network.calls == 4
     assert second.box != first.box
     assert second.subject_id == first.subject_id
     engine.reset()

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from hwhup_core.body.joints import SMPL_24
 from hwhup_core.body.model import load_body
 from hwhup_core.errors import AssetError
@@ -87,7 +88,9 @@ def test_probability_within_by_hand():
     # sigma = d: P = erf(1/sqrt 2) - sqrt(2/pi) e^-0.5 = 0.682689 - 0.483941.
     probabilities = probability_within(0.1, np.array([0.1, 0.0, 1e3, np.nan]))
     assert probabilities[0] == pytest.approx(0.198748, abs=1e-6)
-    assert probabilities[1] == 1 and probabilities[2] < 1e-6 and np.isnan(probabilities[3])
+    assert probabilities[1] == 1
+    assert probabilities[2] < 1e-6
+    assert np.isnan(probabilities[3])
 
 
 def test_probability_within_matches_samples():
@@ -210,7 +213,8 @@ def test_visibility_by_hand():
     depth = np.full((80, 100), 0.95, np.float32)
     depth[10, 20], depth[10, 30] = 0.85, 0.0  # In front of flesh and margin; a hole.
     seen = joint_visibility(joints, pixels, np.full(24, 0.05), depth, None)
-    assert seen[0] == 1 and seen[1] == 0
+    assert seen[0] == 1
+    assert seen[1] == 0
     assert np.isnan(seen[2:5]).all()
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from hwhup_core.errors import FrameError
 from hwhup_core.inference.people import box_of_joints, check_given_box, is_usable, region_box
 from hwhup_core.types import PersonBox
