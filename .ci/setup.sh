@@ -58,7 +58,7 @@ logged() { # LOG COMMAND...: run quietly; on failure show the end of the log.
 }
 
 make_venv() { # PYTHON: make .venv, with pip even where Debian's ensurepip is not installed.
-    local flags=(--clear)
+    local flags=(--clear) site
     rm -rf "$root/build" "$root/install"
     [[ "$with_ros_wheels" == yes ]] || flags+=(--system-site-packages)
     if "$1" -c 'import ensurepip' 2> /dev/null; then
@@ -67,7 +67,8 @@ make_venv() { # PYTHON: make .venv, with pip even where Debian's ensurepip is no
         "$1" -m pip --version > /dev/null 2>&1 \
             || fail "$1 has neither ensurepip nor pip; on Debian/Ubuntu: apt install python3-venv."
         "$1" -m venv --without-pip "${flags[@]}" "$venv"
-        "$1" -m pip install --quiet --target "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" pip
+        site="$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+        logged "$venv/install.log" "$1" -m pip install --target "$site" pip
     fi
     echo "$root" > "$venv/.location"
     echo "$with_ros_wheels" > "$venv/.with_ros_wheels"
@@ -92,7 +93,7 @@ version_of() { "$1" -c 'import sys; print(sys.version)'; }
 
 install_lock() { # No ROS: everything, pinned.
     say 'installing the Python packages and ROS 2 Jazzy (some minutes and 1.5 GB the first time)'
-    logged "$venv/install.log" "$venv/bin/pip" install --disable-pip-version-check -r "$root/.ci/requirements.lock"
+    logged "$venv/install.log" "$venv/bin/python" -m pip install --disable-pip-version-check -r "$root/.ci/requirements.lock"
     "$venv/bin/python" "$root/.ci/relocate.py"
 }
 
@@ -103,9 +104,9 @@ install_missing() { # ROS: only what it lacks; its numpy stays, because its own 
     # Debian's OpenCV has no Python metadata, so that pip would install a second one over it.
     if "$venv/bin/python" -c 'import cv2' 2> /dev/null; then sed -i '/^opencv-python/d' "$wanted"; fi
     "$venv/bin/python" -c 'import numpy; print(f"numpy=={numpy.__version__}")' > "$kept" 2> /dev/null || : > "$kept"
-    logged "$venv/install.log" "$venv/bin/pip" install --disable-pip-version-check -r "$wanted" -c "$kept"
+    logged "$venv/install.log" "$venv/bin/python" -m pip install --disable-pip-version-check -r "$wanted" -c "$kept"
     "$venv/bin/python" -c 'import colcon_core' 2> /dev/null \
-        || logged "$venv/install.log" "$venv/bin/pip" install --disable-pip-version-check colcon-common-extensions
+        || logged "$venv/install.log" "$venv/bin/python" -m pip install --disable-pip-version-check colcon-common-extensions
 }
 
 install_packages() {
