@@ -38,7 +38,7 @@ class CameraPublisher:
         if frame.intrinsics is not None:
             self._info.publish(conversions.from_intrinsics(frame.intrinsics, header))
         if frame.color is not None:
-            self._image.publish(images.fill_message(Image(header=header), frame.color, 'rgb8'))
+            self._image.publish(images.from_array(frame.color, 'rgb8', header))
         if frame.depth is not None:
             millimetres = images.depth_pixels(frame.depth, '16UC1')
-            self._depth.publish(images.fill_message(Image(header=header), millimetres, '16UC1'))
+            self._depth.publish(images.from_array(millimetres, '16UC1', header))

@@ -95,10 +95,16 @@ class ReplayNode(Node):
         self._thread = threading.Thread(target=self._publish_all, name='replay', daemon=True)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Publish nothing more."""
+        self._stop.set()
+        with self._answer:
+            self._answer.notify_all()
+        self._thread.join(timeout=2.0)
+
     def destroy_node(self) -> None:
         """Stop publishing, then destroy the node."""
-        self._stop.set()
-        self._thread.join(timeout=2.0)
+        self.stop()
         super().destroy_node()
 
     def _on_poses(self, message: SmplPoseArray) -> None:

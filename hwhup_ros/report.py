@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -76,22 +77,16 @@ class ReportNode(Node):
         if self.config.keep_frames:
             self.frames = KeptFrames(self, self.config.sample_period_s, self.config.sample_size)
 
-    def summary(self, command: str = '', camera: Run | None = None, baseline: Baseline | None = None) -> dict[str, Any]:
-        """Return the numbers so far; `camera` has what only the camera knows."""
+    def summary(self, known: Run | None = None, baseline: Baseline | None = None) -> dict[str, Any]:
+        """Return the numbers so far; by default the counts are those that the pose node gives on /diagnostics."""
         self._count_faces()
-        camera = camera or Run()
-        return summarise(
-            self.records,
-            Run(
-                command=command or shlex.join(sys.argv),
-                seconds=time.monotonic() - self._started,
-                frames_published=camera.frames_published,
-                frames_received=max((n for (_, what), n in self.counts.items() if what == 'received'), default=None),
-                dropped={f'{stream} {what[8:]}': n for (stream, what), n in self.counts.items() if 'dropped' in what},
-                skipped=camera.skipped,
-            ),
-            baseline or Baseline(),
+        known = known or Run(
+            command=shlex.join(sys.argv),
+            frames_received=max((n for (_, what), n in self.counts.items() if what == 'received'), default=None),
+            dropped={f'{stream} {what[8:]}': n for (stream, what), n in self.counts.items() if 'dropped' in what},
         )
+        seconds = time.monotonic() - self._started
+        return summarise(self.records, dataclasses.replace(known, seconds=seconds), baseline or Baseline())
 
     def destroy_node(self) -> None:
         """Write the report where one is wanted, then destroy the node."""
@@ -104,6 +99,9 @@ class ReportNode(Node):
     def _on_poses(self, message: SmplPoseArray) -> None:
         now, now_ns = time.monotonic(), time.time_ns()
         stamp_ns = to_ns(message.header.stamp)
+        if message.poses and message.poses[0].state == State.STALE:
+            self.records.states[State.STALE.name] += 1
+            return  # A repetition, not an answer.
         self.records.add_answer(stamp_ns)
         if not message.poses:
             self.records.states['EMPTY'] += 1

@@ -11,11 +11,6 @@ from rclpy.node import Node
 
 from hwhup_core.errors import HwhupError
 
-try:  # Not in every distribution; moved out of `experimental` after Jazzy.
-    from rclpy.experimental import EventsExecutor
-except ImportError:
-    EventsExecutor = None
-
 try:
     from rclpy.impl.implementation_singleton import rclpy_implementation
 
@@ -27,17 +22,13 @@ BAD_ARGUMENTS = 2
 """Exit code of a program that was asked for something it cannot do."""
 
 
-def make_executor(kind: str = 'events') -> Executor:
-    """
-    Return the executor of that kind: `events` (lowest latency; single-threaded where rclpy lacks it) or `single`.
-
-    Work that takes long has its own threads in this package, so one thread for the callbacks is enough.
-    """
-    return EventsExecutor() if kind == 'events' and EventsExecutor is not None else SingleThreadedExecutor()
-
-
 def spin(nodes: list[Node], executor: Executor) -> None:
-    """Spin until the context ends or somebody presses Ctrl-C; both are a normal end."""
+    """
+    Spin until the context ends or somebody presses Ctrl-C; both are a normal end.
+
+    One thread is enough for the callbacks, since long work has its own. Never rclpy's EventsExecutor: Jazzy's deadlocks
+    as soon as another thread of the process publishes what one of its nodes subscribes to.
+    """
     for node in nodes:
         executor.add_node(node)
     try:
@@ -74,7 +65,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
         rclpy.try_shutdown()
         return BAD_ARGUMENTS
     try:
-        spin([node], make_executor())
+        spin([node], SingleThreadedExecutor())
     finally:
         destroy([node])
     return 0
