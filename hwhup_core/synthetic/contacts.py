@@ -7,14 +7,17 @@ Works on a coarse stand-in of capsules around the bones of a mean infant; length
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from hwhup_core.body.joints import PARENTS_24
+from hwhup_core.synthetic.compiled import compiled
 from hwhup_core.synthetic.rotations import joint_rotations, root_rotations
 
-_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+_PARENTS = np.array(PARENTS_24)
 # Rest joints of the bundled infant, rounded to millimetres.
 _REST = np.array([
     [0.000, 0.000, 0.000], [0.040, 0.009, 0.005], [-0.040, 0.009, 0.005], [0.000, 0.064, -0.011],
@@ -24,6 +27,8 @@ _REST = np.array([
     [0.067, 0.183, -0.006], [-0.067, 0.183, -0.006], [0.175, 0.183, -0.006], [-0.175, 0.183, -0.006],
     [0.282, 0.183, -0.006], [-0.282, 0.183, -0.006], [0.326, 0.183, -0.006], [-0.326, 0.183, -0.006],
 ])  # fmt: skip
+
+_BONES = _REST - _REST[_PARENTS]
 
 # name: (joint, start and end relative to that joint in the T-pose, radius); limbs are of the left side.
 _Capsule = tuple[int, tuple[float, float, float], tuple[float, float, float], float]
@@ -99,16 +104,34 @@ def capsule_ends(
     root: Float[ndarray, 'n 3'], joint_angles: Float[ndarray, 'n 23 3']
 ) -> Float[ndarray, 'n capsules 2 3']:
     """Return the end points of all capsules in the world's axes, pelvis at the origin."""
-    local = joint_rotations(joint_angles)
-    rotations = np.empty((len(root), 24, 3, 3))
-    positions = np.zeros((len(root), 24, 3))
-    rotations[:, 0] = root_rotations(root)
-    for joint in range(1, 24):
-        parent = _PARENTS[joint]
-        rotations[:, joint] = rotations[:, parent] @ local[:, joint - 1]
-        positions[:, joint] = positions[:, parent] + rotations[:, parent] @ (_REST[joint] - _REST[parent])
-    turned = np.einsum('ncij,cej->ncei', rotations[:, _JOINTS], _ENDS)
-    return positions[:, _JOINTS, None] + turned
+    out = np.empty((len(root), len(_JOINTS), 2, 3))
+    _place_capsules(root_rotations(root), joint_rotations(joint_angles), _PARENTS, _BONES, _JOINTS, _ENDS, out)
+    return out
+
+
+@compiled
+def _place_capsules(roots: Any, local: Any, parents: Any, bones: Any, joints: Any, ends: Any, out: Any) -> None:
+    """Write the capsule ends of each pose: forward kinematics from the pelvis outwards."""
+    rotations, positions = np.zeros((24, 3, 3)), np.zeros((24, 3))
+    for pose in range(len(roots)):
+        rotations[0] = roots[pose]
+        for joint in range(1, 24):
+            parent = parents[joint]
+            for i in range(3):
+                positions[joint, i] = positions[parent, i]
+                for k in range(3):
+                    positions[joint, i] += rotations[parent, i, k] * bones[joint, k]
+                    rotations[joint, i, k] = 0.0
+                    for m in range(3):
+                        rotations[joint, i, k] += rotations[parent, i, m] * local[pose, joint - 1, m, k]
+        for capsule in range(len(joints)):
+            joint = joints[capsule]
+            for end in range(2):
+                for i in range(3):
+                    total = positions[joint, i]
+                    for k in range(3):
+                        total += rotations[joint, i, k] * ends[capsule, end, k]
+                    out[pose, capsule, end, i] = total
 
 
 def segment_distances(first: Float[ndarray, '*n 2 3'], second: Float[ndarray, '*n 2 3']) -> Float[ndarray, '*n']:

@@ -13,13 +13,13 @@ from enum import IntEnum
 from functools import cache, cached_property
 from typing import Any
 
-import numba
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
 from hwhup_core.errors import ConfigError
 from hwhup_core.render.numba_backend import depth_buffer
+from hwhup_core.synthetic.compiled import compiled
 from hwhup_core.synthetic.views import View
 
 CELL = 0.05
@@ -286,7 +286,7 @@ def _dome(center: ndarray, radius: float, height: float, rng: np.random.Generato
     return vertices.reshape(-1, 3), _tube_faces(up, around)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@compiled
 def _fill_floor(
     depth: Any, face_index: Any, material: Any, materials: Any, camera: Any, up: Any, floor_below: float
 ) -> None:
@@ -307,7 +307,7 @@ def _fill_floor(
                 material[i, j] = 0
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@compiled
 def _composite(depth: Any, body_face: Any, material: Any, static_depth: Any, static_material: Any) -> None:
     """Keep the nearer of body and static scene in `depth`, `body_face` and `material`."""
     height, width = depth.shape

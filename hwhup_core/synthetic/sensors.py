@@ -7,12 +7,12 @@ from functools import cache
 from statistics import NormalDist
 from typing import Any
 
-import numba
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from hwhup_core.errors import ConfigError
+from hwhup_core.synthetic.compiled import compiled
 
 _LEVELS = 4096
 
@@ -101,7 +101,7 @@ def _numbers(noise: DepthNoise) -> Float[ndarray, ' n']:
     ], np.float32)  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@compiled
 def _bits(counter: Any) -> Any:
     """Return 64 random bits (splitmix64)."""
     z = counter * np.uint64(0x9E3779B97F4A7C15)
@@ -110,7 +110,7 @@ def _bits(counter: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@compiled
 def _measure(depth: Any, patches: Any, normal: Any, seed: Any, numbers: Any, out: Any) -> None:
     """Write the noisy depth, without holes."""
     base, growth, patch_growth, patch_px, jitter, edge_step = (

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -14,6 +13,7 @@ from numpy import ndarray
 
 from hwhup_core.body.model import BodyModel
 from hwhup_core.render.numba_backend import interpolate
+from hwhup_core.synthetic.compiled import compiled
 from hwhup_core.synthetic.crib import CribScene, Material, SceneRender, StaticRender
 from hwhup_core.synthetic.views import View
 from hwhup_core.types import BodyParams
@@ -148,7 +148,7 @@ def vertex_normals(vertices: Float[ndarray, 'v 3'], faces: Int[ndarray, 'f 3']) 
     return out
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@compiled
 def _add_normals(vertices: Any, faces: Any, out: Any) -> None:
     """Sum face normals into `out` and scale them to unit length."""
     for f in range(faces.shape[0]):
@@ -167,7 +167,7 @@ def _add_normals(vertices: Any, faces: Any, out: Any) -> None:
                 out[k, axis] /= length
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@compiled
 def _merge(background: Any, shadow: Any, picture: Any, window: Any, top: int, left: int, out: Any) -> None:
     """Write the body's picture where its window shows it, the shadowed background elsewhere."""
     height, width = shadow.shape
