@@ -39,6 +39,11 @@ def read_frame(image_path: Path, depth_path: Path | None, camera: Intrinsics | N
         depth = read_image(depth_path)
         if depth.dtype == np.uint8:
             raise ImageFileError(f'{depth_path} is an 8-bit image. Expected 16-bit PNG in mm, or .npy in metres.')
+        if depth.shape != image.shape[:2]:
+            raise ImageFileError(
+                f'{image_path} is {image.shape[1]}x{image.shape[0]}, {depth_path} is {depth.shape[1]}x{depth.shape[0]}'
+                '. Expected depth of the same size, registered to the colour image.'
+            )
     height, width = image.shape[:2]
     intrinsics = camera or assumed_camera(width, height)
     return Frame(stamp_ns=0, frame_id=image_path.stem, color=color, depth=depth, intrinsics=intrinsics)
