@@ -22,6 +22,11 @@ from hwhup_ros.synchronizer import Pair, Streams, Synchronizer
 
 CAMERA_INFO = 'camera_info'
 COMPRESSED_TOPICS = {IMAGE: 'image/compressed', DEPTH: 'depth/compressedDepth'}
+QUEUE_DEPTH = 5
+"""
+Callbacks only sort, so this queue is empty almost always and costs no latency: the one-slot mailbox behind them drops old
+frames. With depth 1 the middleware would drop some of them itself, uncounted.
+"""
 OPTIONAL_PATIENCE = 0.1
 """Seconds a required image waits for an optional partner when nothing else comes."""
 
@@ -48,11 +53,11 @@ class CameraInput:
         self._sync = Synchronizer(config.sync, streams, ledger.dropped)
         self._meters = {name: Meter() for name in (*streams.names, CAMERA_INFO)}
         self._subscriptions: dict[str, Subscription] = {}
-        compressed = config.image_transport == 'compressed'
-        for stream in streams.names:
-            topic = COMPRESSED_TOPICS[stream] if compressed else stream
-            self._subscribe(stream, CompressedImage if compressed else Image, topic)
-        self._subscribe(CAMERA_INFO, CameraInfo, CAMERA_INFO)
+        try:
+            self._subscribe_all()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def resets(self) -> int:
@@ -75,6 +80,13 @@ class CameraInput:
         """Return messages a second for each topic."""
         return {name: meter.rate(now) for name, meter in self._meters.items()}
 
+    def _subscribe_all(self) -> None:
+        compressed = self._config.image_transport == 'compressed'
+        for stream in self._streams.names:
+            topic = COMPRESSED_TOPICS[stream] if compressed else stream
+            self._subscribe(stream, CompressedImage if compressed else Image, topic)
+        self._subscribe(CAMERA_INFO, CameraInfo, CAMERA_INFO)
+
     def _subscribe(self, stream: str, message_type: type, topic: str) -> None:
         reliable = self._config.image_reliability == 'reliable'
 
@@ -84,7 +96,7 @@ class CameraInput:
         def subscribe(events: SubscriptionEventCallbacks | None) -> Subscription:
             # A fresh profile each time: rclpy writes QoS overrides into the object it is given.
             policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-            qos = QoSProfile(depth=1, reliability=policy)
+            qos = QoSProfile(depth=QUEUE_DEPTH, reliability=policy)
             return self._node.create_subscription(message_type, topic, take, qos, event_callbacks=events)
 
         events = SubscriptionEventCallbacks(

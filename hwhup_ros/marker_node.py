@@ -198,7 +198,7 @@ class MarkerNode(Node):
         if pose.body_model_hash != body.model.hash:
             self._problem = (
                 f'The pose is of body {pose.body_model_id} ({pose.body_model_hash[:12]}), loaded is '
-                f'{body.model.body_id} ({body.model.hash[:12]}). Check that one pose node publishes poses and body_model.'
+                f'{body.model.body_id} ({body.model.hash[:12]}). Run one pose node only.'
             )
             self.get_logger().error(self._problem, throttle_duration_sec=LOG_PERIOD)
             return None

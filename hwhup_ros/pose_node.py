@@ -11,7 +11,7 @@ import math
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,17 +129,21 @@ class PoseNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load weights and body, make the publishers, send the latched body model."""
+        return super().on_configure(state) if self._attempt(self._configure) else TransitionCallbackReturn.FAILURE
+
+    def _attempt(self, step: Callable[[], None]) -> bool:
+        """Do one step of a transition; what goes wrong is logged and kept for whoever made the node."""
         try:
-            self._configure()
+            step()
         except HwhupError as error:
             self._start_error = error
             self.get_logger().fatal(str(error))
-            return TransitionCallbackReturn.FAILURE
         except Exception as error:  # rclpy would swallow it without a word.
             self._start_error = HwhupError(f'Cannot start: {type(error).__name__}: {error}')
             self.get_logger().fatal(traceback.format_exc())
-            return TransitionCallbackReturn.FAILURE
-        return super().on_configure(state)
+        else:
+            return True
+        return False
 
     def _configure(self) -> None:
         engine = self._given_engine or self._build_engine()
@@ -165,14 +169,16 @@ class PoseNode(LifecycleNode):
         return build_engine(self.config.engine)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker and subscribe."""
-        self._worker = Worker(self._answer, self._on_error, self._on_superseded, name='pose_worker').start()
+        """Subscribe and start the worker."""
+        return super().on_activate(state) if self._attempt(self._activate) else TransitionCallbackReturn.FAILURE
+
+    def _activate(self) -> None:
         self._input = CameraInput(self, self.config, self._streams, self._ledger, self._on_pair)
         self._input.enabled = self._enabled
+        self._worker = Worker(self._answer, self._on_error, self._on_superseded, name='pose_worker').start()
         self._seen_resets = 0
         self._last_answer_at = self._last_stale_at = time.monotonic()
         self._watch_timer = self.create_timer(WATCH_PERIOD, self._watch, clock=steady())
-        return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and finish the frame in work."""

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from hwhup_ros.msg import SmplPose
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -23,7 +24,6 @@ from hwhup_ros.conversions import (
     to_pose_array,
     to_pose_message,
 )
-from hwhup_ros.msg import SmplPose
 
 
 def estimate(**changes):

@@ -260,7 +260,9 @@ def compressed(extension, pixels, text, prefix=b''):
 
 def test_compressed_color_and_infrared():
     bgr = np.full((8, 8, 3), (30, 100, 200), np.uint8)
-    np.testing.assert_array_equal(decompress_color(compressed('.png', bgr, 'bgr8; png compressed'))[0, 0], [200, 100, 30])
+    np.testing.assert_array_equal(
+        decompress_color(compressed('.png', bgr, 'bgr8; png compressed'))[0, 0], [200, 100, 30]
+    )
     np.testing.assert_allclose(decompress_color(compressed('.jpg', bgr, 'jpeg'))[4, 4], [200, 100, 30], atol=4)
     grey = np.full((8, 8), 65535, np.uint16)
     assert decompress_infrared(compressed('.png', grey, 'mono16; png compressed '))[0, 0] == 1.0

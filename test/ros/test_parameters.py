@@ -89,7 +89,14 @@ def test_defaults_come_from_the_dataclass(make_node):
 
 def test_given_values_arrive_with_their_types(make_node):
     node = make_node(
-        name='x', on=False, file='/a', region=[1, 2], labels=['c'], inner__threshold=1, inner__count=9, mode='compressed'
+        name='x',
+        on=False,
+        file='/a',
+        region=[1, 2],
+        labels=['c'],
+        inner__threshold=1,
+        inner__count=9,
+        mode='compressed',
     )
     assert declare_config(node, Outer()) == Outer(
         'x', 'compressed', False, '/a', (1.0, 2.0), ('c',), Inner(threshold=1.0, count=9)
