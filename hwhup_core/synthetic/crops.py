@@ -23,7 +23,7 @@ from hwhup_core.types import Intrinsics, PersonBox, Posture
 
 CHUNK = 64
 """Bodies posed together."""
-CRIB_SHARE = 8
+CRIB_SHARE = 16
 """Crops that share one random crib."""
 
 

@@ -22,12 +22,8 @@ from hwhup_core.types import Posture
 
 LYING: tuple[Posture, ...] = (Posture.SUPINE, Posture.PRONE, Posture.LEFT_SIDE, Posture.RIGHT_SIDE)
 _SHARES = (0.4, 0.22, 0.19, 0.19)
-_ROLL_CENTER = {
-    Posture.SUPINE: 0.0,
-    Posture.PRONE: math.pi,
-    Posture.LEFT_SIDE: math.pi / 2,
-    Posture.RIGHT_SIDE: -math.pi / 2,
-}
+_ROLL_CENTER = np.zeros(len(Posture))
+_ROLL_CENTER[[Posture.PRONE, Posture.LEFT_SIDE, Posture.RIGHT_SIDE]] = math.pi, math.pi / 2, -math.pi / 2
 _ROUNDS = 1000
 _VARIANTS = 8
 """Candidates for a hard place, once the easy ones are filled."""
@@ -182,7 +178,7 @@ def _draw(rng: np.random.Generator, wanted: Int[ndarray, ' n']) -> LyingPoses:
     heading = np.where(rng.random(count) < 0.7, rng.normal(0.0, 0.3, count), rng.uniform(-math.pi, math.pi, count))
     # A third of the infants lie somewhere between two postures.
     offset = np.where(rng.random(count) < 0.67, rng.normal(0.0, 0.14, count), rng.uniform(-0.78, 0.78, count))
-    roll = np.array([_ROLL_CENTER[Posture(int(value))] for value in wanted]) + offset
+    roll = _ROLL_CENTER[wanted] + offset
     pitch = rng.normal(0.0, 0.07, count)
     ranges = _RANGES[_range_index(roll)]
     spread = rng.beta(1.3, 1.3, (count, 23, 3))
