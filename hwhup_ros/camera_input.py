@@ -24,8 +24,8 @@ CAMERA_INFO = 'camera_info'
 COMPRESSED_TOPICS = {IMAGE: 'image/compressed', DEPTH: 'depth/compressedDepth'}
 QUEUE_DEPTH = 5
 """
-Callbacks only sort, so this queue is empty almost always and costs no latency: the one-slot mailbox behind them drops old
-frames. With depth 1 the middleware would drop some of them itself, uncounted.
+Callbacks only sort, so this queue is almost always empty and costs no latency: the one-slot mailbox behind them drops
+old frames. With depth 1 the middleware would drop some of them itself, uncounted.
 """
 OPTIONAL_PATIENCE = 0.1
 """Seconds a required image waits for an optional partner when nothing else comes."""
@@ -35,8 +35,8 @@ class CameraInput:
     """
     Subscribes the camera's topics while it lives and calls `on_pair` with the newest complete pair.
 
-    Every image is counted in `ledger`, and so is every one that will never be part of a pair. Callbacks, `release` and
-    `close` must run in the same thread or callback group.
+    Every image is counted in `ledger`, and so is every one that will never be part of a pair. Call `release`
+    and `close` in the thread of the executor.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from hwhup_ros.msg import BodyModelInfo, SmplPoseArray
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.experimental import EventsExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -102,11 +104,11 @@ def wait_for(condition, timeout=WAIT):
 class Graph:
     """A context with its executor in a thread; everything lives in a namespace of its own."""
 
-    def __init__(self, namespace=None):
+    def __init__(self, namespace=None, executor=SingleThreadedExecutor):
         self.namespace = namespace or f'/test_{next(NUMBERS)}'
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor = executor(context=self.context)
         self.nodes = []
         self.listener = self.keep(Node('listener', context=self.context, namespace=self.namespace))
         self.poses, self.health, self.bodies, self.clouds = [], [], [], []
@@ -189,8 +191,8 @@ class Camera:
 
 
 @pytest.fixture
-def graph():
-    graph = Graph()
+def graph(request):
+    graph = Graph(executor=getattr(request, 'param', SingleThreadedExecutor))
     yield graph
     graph.close()
 
@@ -204,6 +206,7 @@ def adds_up(node):
     return all(pending == 0 for pending in counts.pending.values())
 
 
+@pytest.mark.parametrize('graph', [SingleThreadedExecutor, EventsExecutor], indirect=True)
 def test_depth_and_camera_info_in_poses_and_body_model_out(graph):
     engine = FakeEngine()
     node = graph.pose_node(engine)
@@ -608,6 +611,56 @@ def test_a_subscriber_in_another_process_receives_poses(graph):
 
         wait_for(ended, 20)
         assert process.stdout.read().split() == ['camera_optical', '1.25', '24']
+    finally:
+        process.kill()
+        process.wait()
+
+
+PROGRAM = """
+import sys, time, threading
+sys.path.insert(0, sys.argv[2])
+import test_pose_node as tests
+from hwhup_ros.pose_node import PoseNode
+from hwhup_ros.spinning import run
+engine = tests.FakeEngine()
+engine.respond = lambda frame: time.sleep(0.02) or [tests.estimate_at(frame, 1.0)]
+def make():
+    node = PoseNode(engine=engine, namespace=sys.argv[1])
+    print('ready', flush=True)
+    return node
+code = run(make)
+print('ended', [thread.name for thread in threading.enumerate() if thread.name == 'pose_worker'], flush=True)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_process_cleanly_in_the_middle_of_work(graph, number):
+    camera = Camera(graph)
+    process = subprocess.Popen(
+        [sys.executable, '-c', PROGRAM, graph.namespace, os.path.dirname(__file__)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    try:
+        assert process.stdout.readline().strip() == 'ready'
+        camera.wait_for_subscribers()
+        graph.listen()
+
+        def answered():
+            camera.send_info()  # Best effort: the first ones may find nobody yet.
+            camera.send_depth(1.0)
+            time.sleep(0.01)
+            return len(graph.poses) > 3
+
+        wait_for(answered)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=WAIT)
+        assert process.returncode == 0, err
+        assert out.strip() == 'ended []'
+        assert 'Traceback' not in err
     finally:
         process.kill()
         process.wait()
