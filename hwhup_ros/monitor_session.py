@@ -75,25 +75,28 @@ def parameters_of(arguments: Arguments) -> dict[str, Any]:
     if arguments.view_port is not None:
         given['viewer'] = {'port': arguments.view_port}
     if arguments.use_depth is not None:
-        given['pose_node'] = {'optional_streams': arguments.use_depth}
+        given['pose_node'] = {'use_depth': arguments.use_depth}
     return {f'/**/{node}': {'ros__parameters': values} for node, values in given.items()}
 
 
 def _run_nodes(arguments: Arguments, engine: Any, nodes: list[Node]) -> int:
     """Make the nodes (into `nodes`, so that they are destroyed whatever happens), run and report."""
-    pose = PoseNode(engine=engine)
-    nodes.append(pose)
-    nodes.append(MarkerNode())
+    camera = _make_camera(arguments)
+    if camera is not None:
+        nodes.append(camera)
     report = ReportNode()
     nodes.append(report)
+    nodes.append(MarkerNode())
     if arguments.view_port is not None:
         from hwhup_ros.viewer import ViewerNode
 
         nodes.append(ViewerNode())
-    camera = _make_camera(arguments)
-    if camera is not None:
-        nodes.append(camera)
+    # The pose node comes last: it complains when it waits for images.
+    pose = PoseNode(engine=engine)
+    nodes.append(pose)
     with _spinning(nodes):
+        if camera is not None:
+            camera.start()
         _watch(arguments, report, camera)
         _stop_camera(camera)
         counts = pose.counters
@@ -107,7 +110,7 @@ def _run_nodes(arguments: Arguments, engine: Any, nodes: list[Node]) -> int:
 def _make_camera(arguments: Arguments) -> ReplayNode | SyntheticCameraNode | None:
     if arguments.camera == 'live':
         return None
-    return ReplayNode() if arguments.camera == 'replay' else SyntheticCameraNode()
+    return ReplayNode(autostart=False) if arguments.camera == 'replay' else SyntheticCameraNode(autostart=False)
 
 
 @contextmanager

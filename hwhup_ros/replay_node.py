@@ -71,7 +71,7 @@ class ReplayNode(Node):
     (pace `answered` only); `finished` is set after the last one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, autostart: bool = True) -> None:
         super().__init__('replay_node', automatically_declare_parameters_from_overrides=True)
         self.config = declare_config(self, ReplayConfig())
         if not self.config.recording:
@@ -93,6 +93,11 @@ class ReplayNode(Node):
             self._answers = self.create_subscription(SmplPoseArray, 'smpl_poses', self._on_poses, QoSProfile(depth=10))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._publish_all, name='replay', daemon=True)
+        if autostart:
+            self.start()
+
+    def start(self) -> None:
+        """Start to publish as soon as somebody listens."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -100,7 +105,8 @@ class ReplayNode(Node):
         self._stop.set()
         with self._answer:
             self._answer.notify_all()
-        self._thread.join(timeout=2.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
 
     def destroy_node(self) -> None:
         """Stop publishing, then destroy the node."""

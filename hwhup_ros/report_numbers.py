@@ -142,10 +142,11 @@ def summarise(records: Records, run: Run, baseline: Baseline) -> dict[str, Any]:
         'seconds': rounded(run.seconds),
         'command': run.command,
         'notes': [
-            f'rate, latency and memory leave out the warm-up: the first {WARM_UP_S:.0f} s after the first pose, '
-            f'or {WARM_UP_SHARE:.0%} of a shorter run; latency is from the stamp of the image to the publishing of its pose',
-            'joint errors are over 24 joints after the pelvises were put together; the mean pose is that of the network, '
-            'placed at the same box, on mean_pose_frames of the frames',
+            f'rate, latency and memory leave out the warm-up: {WARM_UP_S:.0f} s after the first pose, or '
+            f'{WARM_UP_SHARE:.0%} of a shorter run',
+            'latency is from the stamp of the image to the publishing of its pose',
+            'joint errors are over 24 joints after the pelvises were put together',
+            'the mean pose is that of the network, placed at the same box, on mean_pose_frames of the frames',
         ],
     }
 

@@ -23,6 +23,8 @@ MARGIN = 1.25
 """How much larger than the body the panel is."""
 MESH_ALPHA = 0.55
 """The points that the mesh should lie on shine through."""
+POINT_SIZE = 3
+"""Pixels."""
 FRONT = np.eye(3)
 SIDE = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 """From the right side of the image: what is near the camera is on the right."""
@@ -83,7 +85,7 @@ def draw_points(
     points, colors = points[ahead], colors[ahead]
     order = np.argsort(-points[:, 2])
     pixels = np.floor(project(points[order], camera)).astype(int)
-    for shift in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    for shift in np.ndindex(POINT_SIZE, POINT_SIZE):
         x, y = (pixels + shift).T
         inside = (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
         picture[y[inside], x[inside]] = colors[order][inside]

@@ -71,7 +71,7 @@ class SyntheticCameraNode(Node):
     in a camera. `published` counts frames.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, autostart: bool = True) -> None:
         super().__init__('synthetic_camera_node', automatically_declare_parameters_from_overrides=True)
         self.config = declare_config(self, SyntheticCameraConfig())
         self.published = 0
@@ -85,6 +85,11 @@ class SyntheticCameraNode(Node):
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (('crib_render', self._render), ('crib_publish', self._publish_all))
         ]
+        if autostart:
+            self.start()
+
+    def start(self) -> None:
+        """Start to render, and to publish as soon as somebody listens."""
         for thread in self._threads:
             thread.start()
 
@@ -92,7 +97,8 @@ class SyntheticCameraNode(Node):
         """Publish nothing more."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=2.0)
+            if thread.is_alive():
+                thread.join(timeout=2.0)
 
     def destroy_node(self) -> None:
         """Stop publishing, then destroy the node."""

@@ -206,7 +206,7 @@ class Page:
     def _add_body(self, vertices: np.ndarray, bones: np.ndarray) -> None:
         scene = self._server.scene
         self._mesh = scene.add_mesh_simple(
-            '/mesh', vertices, self._body.faces.numpy(), color=MESH_COLOR, opacity=0.85, side='double', cast_shadow=False
+            '/mesh', vertices, self._body.faces.numpy(), color=MESH_COLOR, side='double', cast_shadow=False
         )
         self._bones = scene.add_line_segments('/skeleton', bones, BONE_COLOR, thickness=3.0, thickness_units='screen')
 

@@ -1,0 +1,126 @@
+"""
+The crib monitor as separate processes: camera (synthetic, recorded or live), pose node, marker node, RViz, recorder.
+
+`hwhup monitor` starts the same graph in one process; both read config/crib_monitor.yaml.
+"""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import EnvironmentVariable, EqualsSubstitution, LaunchConfiguration
+from launch_ros.actions import Node, PushRosNamespace
+from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
+
+from launch import LaunchDescription
+
+PACKAGE = 'hwhup_ros'
+
+
+def generate_launch_description():
+    share = Path(get_package_share_directory(PACKAGE))
+    profile = str(share / 'config' / 'fastdds_shm64.xml')
+    return LaunchDescription(
+        [
+            *arguments(share),
+            # Large images need more shared memory than Fast DDS takes by default; a profile of the user's own stays.
+            SetEnvironmentVariable(
+                'FASTRTPS_DEFAULT_PROFILES_FILE',
+                EnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', default_value=profile),
+            ),
+            # Waiting OpenMP threads shall sleep: spinning ones take a core from the middleware.
+            SetEnvironmentVariable('OMP_WAIT_POLICY', EnvironmentVariable('OMP_WAIT_POLICY', default_value='PASSIVE')),
+            PushRosNamespace(LaunchConfiguration('namespace')),
+            *cameras(),
+            OpaqueFunction(function=pose_node),
+            ours('marker_node', condition=IfCondition(LaunchConfiguration('markers'))),
+            OpaqueFunction(function=recorder, condition=IfCondition(LaunchConfiguration('record'))),
+            rviz(),
+        ]
+    )
+
+
+def arguments(share):
+    """Return every argument with its meaning; defaults of parameters are in the parameter file, not here."""
+    config = share / 'config'
+    texts = {
+        'camera': ('synthetic', 'where images come from', ['synthetic', 'replay', 'live']),
+        'replay_dir': ('', 'camera:=replay: folder of RGB-D frames, or a bag', None),
+        'image_topic': ('image', 'colour images; live RealSense: /camera/camera/color/image_raw', None),
+        'depth_topic': ('depth', 'depth registered to colour; /camera/camera/aligned_depth_to_color/image_raw', None),
+        'camera_info_topic': ('camera_info', 'calibration; RealSense: /camera/camera/color/camera_info', None),
+        'namespace': ('crib', 'namespace of all nodes and of relative topics', None),
+        'params_file': (str(config / 'crib_monitor.yaml'), 'ROS parameter file of all nodes', None),
+        'body': ('', 'body model: infant, adult or a file; empty: as in params_file', None),
+        'weights': ('', 'network weights: a name or a file; empty: as in params_file', None),
+        'markers': ('true', 'publish RViz markers', ['true', 'false']),
+        'rviz': ('false', 'start RViz', ['true', 'false']),
+        'rviz_config': (str(config / 'crib_monitor.rviz'), 'RViz configuration', None),
+        'record': ('false', 'record camera, poses and body model with ros2 bag', ['true', 'false']),
+        'record_dir': ('crib_recording', 'record:=true: new folder of the bag', None),
+        'use_sim_time': ('false', 'take the time from /clock', ['true', 'false']),
+        'log_level': ('info', 'log level of all nodes', ['debug', 'info', 'warn', 'error', 'fatal']),
+    }
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
+        for name, (default, text, choices) in texts.items()
+    ]
+
+
+def cameras():
+    """Return the two cameras that are ours; with camera:=live neither starts."""
+    replay_parameters = {'recording': ParameterValue(LaunchConfiguration('replay_dir'), value_type=str)}
+    return [
+        ours('synthetic_camera_node', condition=camera_is('synthetic')),
+        ours('replay_node', condition=camera_is('replay'), overrides=[replay_parameters]),
+    ]
+
+
+def camera_is(kind):
+    return IfCondition(EqualsSubstitution(LaunchConfiguration('camera'), kind))
+
+
+def pose_node(context):
+    """Return the pose node; body and weights override the parameter file only where they were given."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ('body', 'weights')}
+    return [ours('pose_node', overrides=[{f'engine.{name}': value for name, value in given.items() if value}])]
+
+
+def ours(executable, condition=None, overrides=()):
+    """Return one of our nodes with the parameters and remappings that all of them share."""
+    return Node(
+        package=PACKAGE,
+        executable=executable,
+        name=executable,
+        condition=condition,
+        output='screen',
+        parameters=[
+            ParameterFile(LaunchConfiguration('params_file'), allow_substs=False),
+            {'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)},
+            *overrides,
+        ],
+        remappings=[(topic, LaunchConfiguration(f'{topic}_topic')) for topic in ('image', 'depth', 'camera_info')],
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+    )
+
+
+def recorder(context):
+    """Return the recording of what a later run can replay and compare with."""
+    namespace = LaunchConfiguration('namespace').perform(context).strip('/')
+    names = [LaunchConfiguration(f'{topic}_topic').perform(context) for topic in ('image', 'depth', 'camera_info')]
+    topics = [name if name.startswith('/') else f'/{namespace}/{name}' for name in (*names, 'smpl_poses', 'body_model')]
+    command = ['ros2', 'bag', 'record', '-o', LaunchConfiguration('record_dir'), *topics]
+    return [ExecuteProcess(cmd=command, output='screen')]
+
+
+def rviz():
+    """Return RViz in the namespace, so that its relative topics are ours."""
+    return Node(
+        package='rviz2',
+        executable='rviz2',
+        name='rviz2',
+        arguments=['-d', LaunchConfiguration('rviz_config')],
+        condition=IfCondition(LaunchConfiguration('rviz')),
+        output='log',
+    )
