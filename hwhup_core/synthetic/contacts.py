@@ -146,7 +146,8 @@ def segment_distances(first: Float[ndarray, '*n 2 3'], second: Float[ndarray, '*
     t = np.clip((b * s + e) / c, 0.0, 1.0)
     s = np.clip((b * t - d) / a, 0.0, 1.0)
     gap = w + s[..., None] * u - t[..., None] * v
-    return np.sqrt(np.einsum('...i,...i->...', gap, gap))
+    result: ndarray = np.sqrt(np.einsum('...i,...i->...', gap, gap))
+    return result
 
 
 def _parts_of(name: str) -> int:
@@ -186,7 +187,8 @@ class RestingFaults:
 def capsule_overlap(ends: Float[ndarray, 'n capsules 2 3']) -> Bool[ndarray, 'n pairs']:
     """Return which capsule pairs are inside each other."""
     distance = segment_distances(ends[:, _PAIRS[:, 0]], ends[:, _PAIRS[:, 1]])
-    return distance < _SOFTNESS * (_RADII[_PAIRS[:, 0]] + _RADII[_PAIRS[:, 1]])
+    result: ndarray = distance < _SOFTNESS * (_RADII[_PAIRS[:, 0]] + _RADII[_PAIRS[:, 1]])
+    return result
 
 
 def resting_faults(root: Float[ndarray, 'n 3'], joint_angles: Float[ndarray, 'n 23 3']) -> RestingFaults:

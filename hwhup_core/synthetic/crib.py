@@ -126,7 +126,8 @@ class CribScene:
         grid = self.heights
         near = grid[i, j] * (1 - fy) + grid[i, j + 1] * fy
         far = grid[i + 1, j] * (1 - fy) + grid[i + 1, j + 1] * fy
-        return near * (1 - fx) + far * fx
+        result: ndarray = near * (1 - fx) + far * fx
+        return result
 
     def render_static(
         self, camera: Float[ndarray, '4'], size: tuple[int, int], view: View, with_object: bool = True

@@ -92,7 +92,8 @@ def limit_table(left: dict[str, Row], right: dict[str, Row]) -> Float[ndarray, '
     tables = {1: left, -1: right, 0: left}
     rows = [(LIMITS | tables[side])[name] for name, side in JOINT_ROWS]
     sided = [mirrored(row) if side < 0 else row for row, (_, side) in zip(rows, JOINT_ROWS, strict=True)]
-    return np.radians(np.array(sided))
+    result: ndarray = np.radians(np.array(sided))
+    return result
 
 
 JOINT_LIMITS: Float[ndarray, '23 3 2'] = limit_table({}, {})

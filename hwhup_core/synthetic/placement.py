@@ -45,7 +45,8 @@ def pose_bodies(
     """Return meshes and joints in the axes of `global_rotation`, not yet put anywhere."""
     tensors = (torch.from_numpy(np.asarray(array, np.float32)) for array in (global_rotation, joint_rotations, betas))
     with torch.no_grad():
-        return body(BodyParams(*tensors))
+        posed: Body = body(BodyParams(*tensors))
+        return posed
 
 
 def resting_translation(

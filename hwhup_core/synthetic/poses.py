@@ -75,18 +75,23 @@ class LyingPose:
     @property
     def world_from_pelvis(self) -> Float[ndarray, '3 3']:
         """Rotation of the pelvis."""
-        return root_rotations(self.root[None])[0]
+        result: ndarray = root_rotations(self.root[None])[0]
+        return result
 
     @property
     def joint_rotations(self) -> Float[ndarray, '23 3 3']:
         """Parent joint from child joint, SMPL order."""
-        return joint_rotations(self.joint_angles[None])[0]
+        result: ndarray = joint_rotations(self.joint_angles[None])[0]
+        return result
 
 
 def postures(root: Float[ndarray, 'n 3']) -> Int[ndarray, ' n']:
     """Return `Posture` numbers: which side of the trunk is nearest to facing down, 45 degrees between neighbours."""
     quadrant = np.round(root[:, 1] / (math.pi / 2)).astype(int) % 4
-    return np.array([Posture.SUPINE, Posture.LEFT_SIDE, Posture.PRONE, Posture.RIGHT_SIDE], dtype=int)[quadrant]
+    result: ndarray = np.array([Posture.SUPINE, Posture.LEFT_SIDE, Posture.PRONE, Posture.RIGHT_SIDE], dtype=int)[
+        quadrant
+    ]
+    return result
 
 
 def sample_lying_poses(rng: np.random.Generator, count: int, posture: Posture | None = None) -> LyingPoses:
@@ -127,7 +132,8 @@ def _least_faulty(
     score = faults.inside.sum(axis=1) + faults.held_up.sum(axis=1) + lifted.sum(axis=1) + faults.too_long
     order = np.lexsort((score, places))
     first: ndarray = np.unique(places[order], return_index=True)[1]
-    return order[first]
+    result: ndarray = order[first]
+    return result
 
 
 def _redraw(
@@ -157,7 +163,8 @@ def _redrawn_parts(
     rng: np.random.Generator, faults: RestingFaults, lifted: Bool[ndarray, 'n parts']
 ) -> Bool[ndarray, 'n parts']:
     """Return which parts to draw again: those that lie wrongly, and half of those inside another."""
-    return faults.held_up | lifted | (faults.inside & (rng.random(lifted.shape) < 0.5))
+    result: ndarray = faults.held_up | lifted | (faults.inside & (rng.random(lifted.shape) < 0.5))
+    return result
 
 
 def sample_lying_pose(rng: np.random.Generator, posture: Posture | None = None) -> LyingPose:

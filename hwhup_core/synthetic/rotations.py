@@ -39,4 +39,5 @@ def root_rotations(root: Float[ndarray, 'n 3']) -> Float[ndarray, 'n 3 3']:
     heading, roll = axis_rotations(root[:, 0], 2), axis_rotations(root[:, 1], 1)
     # World y is across the body that looks to world +x; a negative turn about it lifts the head.
     pitch = axis_rotations(-root[:, 2], 1)
-    return heading @ pitch @ _SUPINE_ROOT @ roll
+    result: ndarray = heading @ pitch @ _SUPINE_ROOT @ roll
+    return result

@@ -89,7 +89,8 @@ def _punch_holes(out: ndarray, rng: np.random.Generator, noise: DepthNoise) -> N
 def _normal_table() -> Float[ndarray, ' n']:
     """Return evenly likely values of the normal distribution, scaled to variance 1."""
     values = np.array([NormalDist().inv_cdf((k + 0.5) / _LEVELS) for k in range(_LEVELS)])
-    return (values / values.std()).astype(np.float32)
+    result: ndarray = (values / values.std()).astype(np.float32)
+    return result
 
 
 def _numbers(noise: DepthNoise) -> Float[ndarray, ' n']:

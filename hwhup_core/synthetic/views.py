@@ -24,16 +24,19 @@ class View:
     @property
     def up(self) -> Float[ndarray, '3']:
         """Direction against gravity in the camera frame."""
-        return self.rotation @ WORLD_UP
+        result: ndarray = self.rotation @ WORLD_UP
+        return result
 
     @property
     def position(self) -> Float[ndarray, '3']:
         """Camera centre in the world, metres."""
-        return -self.rotation.T @ self.translation
+        result: ndarray = -self.rotation.T @ self.translation
+        return result
 
     def to_camera(self, points: Float[ndarray, 'n 3']) -> Float[ndarray, 'n 3']:
         """Return world points in the camera frame."""
-        return points @ self.rotation.T + self.translation
+        result: ndarray = points @ self.rotation.T + self.translation
+        return result
 
 
 def overhead_view(target: Float[ndarray, '3'], height: float, tilt: float, azimuth: float, roll: float) -> View:
