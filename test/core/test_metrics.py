@@ -41,9 +41,10 @@ def test_bootstrap_interval():
 
 
 def _params(dtype=torch.float64):
-    generator = torch.Generator().manual_seed(1)
-    make = lambda *shape: torch.randn(*shape, dtype=dtype, generator=generator)  # noqa: E731
-    return BodyParams(make(2, 3, 3), make(2, 23, 3, 3), make(2, 10))
+    torch.manual_seed(1)
+    return BodyParams(
+        torch.randn(2, 3, 3, dtype=dtype), torch.randn(2, 23, 3, 3, dtype=dtype), torch.randn(2, 10, dtype=dtype)
+    )
 
 
 def test_losses_by_hand():
