@@ -47,6 +47,7 @@ ROS_MAY_ALSO_IMPORT = {
     'markers': {'body'},
     'posed_mesh': {'body', 'geometry'},
     'viewer': {'body'},
+    'snapshot': {'body', 'geometry', 'render'},
     'point_cloud': {'geometry'},
 }
 """Module of hwhup_ros -> what it may import of hwhup_core beyond the rest."""
