@@ -208,7 +208,7 @@ def test_an_empty_bed_holds_nobody(body):
 
 def test_a_bad_fit_is_of_low_confidence(body):
     depth = rendered_depth(body, lying_params(1))
-    depth[:, ::2] -= 0.2  # Stripes that no body explains.
+    depth[:, ::2] += 0.2  # Stripes that no body explains.
     engine = make_engine(body, prediction_of(lying_params(), true_scale()), max_aligned_depth_error_m=0.05)
     (estimate,) = engine(frame_with(depth), [BOX])
     assert estimate.state == State.LOW_CONFIDENCE

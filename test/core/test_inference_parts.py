@@ -160,6 +160,15 @@ def test_aligned_depth_error_by_hand():
     assert not placement.flat
 
 
+def test_what_hides_the_body_is_no_error_of_the_pose():
+    depth = np.full((80, 100), 1.5, np.float32)
+    depth[:, 45:50] = 0.8  # A bar in front.
+    start = np.array([0.0, 0.0, 1.6])
+    assert place_by_depth(square_at(0.0), SQUARE_FACES, start, depth, CAMERA).aligned_depth_error < 1e-5
+    depth[:, 45:50] = 2.2  # A gap: the body is not where it should be.
+    assert place_by_depth(square_at(0.0), SQUARE_FACES, start, depth, CAMERA).aligned_depth_error > 0.1
+
+
 def test_a_square_is_pulled_to_the_measured_depth_along_the_ray():
     depth = np.full((80, 100), 2.0, np.float32)
     start = np.array([0.1, 0.05, 1.0])
