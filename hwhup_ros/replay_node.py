@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import rclpy
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from hwhup_core.errors import ConfigError, FrameError
@@ -71,8 +73,12 @@ class ReplayNode(Node):
     (pace `answered` only); `finished` is set after the last one.
     """
 
-    def __init__(self, autostart: bool = True) -> None:
-        super().__init__('replay_node', automatically_declare_parameters_from_overrides=True)
+    def __init__(self, autostart: bool = True, parameter_overrides: Sequence[Parameter] = ()) -> None:
+        super().__init__(
+            'replay_node',
+            parameter_overrides=list(parameter_overrides),
+            automatically_declare_parameters_from_overrides=True,
+        )
         self.config = declare_config(self, ReplayConfig())
         if not self.config.recording:
             raise ConfigError('Parameter `recording` is empty. Expected a folder of RGB-D frames or a bag.')

@@ -7,9 +7,11 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from hwhup_core.body.model import load_body
@@ -71,8 +73,12 @@ class SyntheticCameraNode(Node):
     in a camera. `published` counts frames.
     """
 
-    def __init__(self, autostart: bool = True) -> None:
-        super().__init__('synthetic_camera_node', automatically_declare_parameters_from_overrides=True)
+    def __init__(self, autostart: bool = True, parameter_overrides: Sequence[Parameter] = ()) -> None:
+        super().__init__(
+            'synthetic_camera_node',
+            parameter_overrides=list(parameter_overrides),
+            automatically_declare_parameters_from_overrides=True,
+        )
         self.config = declare_config(self, SyntheticCameraConfig())
         self.published = 0
         self._stream = CribStream(self.config.stream_config(), self.config.seed)

@@ -27,6 +27,8 @@ from hwhup_ros.spinning import run
 HOST = '127.0.0.1'
 """Never another address: the page shows a person and asks for no password."""
 MESH_COLOR = (90, 170, 255)
+MESH_OPACITY = 0.8
+"""The skeleton shines through."""
 BONE_COLOR = (255, 190, 40)
 PANEL_WIDTH = 320
 STATE_TEXT = {
@@ -205,8 +207,9 @@ class Page:
 
     def _add_body(self, vertices: np.ndarray, bones: np.ndarray) -> None:
         scene = self._server.scene
+        faces = self._body.faces.numpy()
         self._mesh = scene.add_mesh_simple(
-            '/mesh', vertices, self._body.faces.numpy(), color=MESH_COLOR, side='double', cast_shadow=False
+            '/mesh', vertices, faces, color=MESH_COLOR, opacity=MESH_OPACITY, side='double', cast_shadow=False
         )
         self._bones = scene.add_line_segments('/skeleton', bones, BONE_COLOR, thickness=3.0, thickness_units='screen')
 

@@ -1,0 +1,63 @@
+"""The launch file, read as text: ROS's launch is not everywhere these tests run."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TREE = ast.parse((ROOT / 'launch/crib_monitor.launch.py').read_text())
+
+
+def calls(name):
+    """Return the calls of a function in the launch file."""
+    return [
+        node
+        for node in ast.walk(TREE)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+    ]
+
+
+def declared():
+    """Return the declared launch arguments with their defaults, as the table in `arguments` has them."""
+    function = next(node for node in TREE.body if isinstance(node, ast.FunctionDef) and node.name == 'arguments')
+    table = next(node for node in ast.walk(function) if isinstance(node, ast.Dict))
+    return {key.value: value.elts for key, value in zip(table.keys, table.values)}
+
+
+def test_every_argument_that_is_read_is_declared():
+    constants = {call.args[0].value for call in calls('LaunchConfiguration') if isinstance(call.args[0], ast.Constant)}
+    assert constants
+    assert constants <= declared().keys()
+    assert {f'{topic}_topic' for topic in ('image', 'depth', 'camera_info')} <= declared().keys()
+    assert {'namespace', 'params_file', 'body', 'weights', 'camera', 'replay_dir', 'record', 'rviz', 'markers',
+            'log_level', 'use_sim_time'} <= declared().keys()  # fmt: skip
+
+
+def test_every_argument_says_what_it_is_for():
+    for name, (_, description, _) in declared().items():
+        assert len(description.value) > 10, name
+
+
+def test_executables_are_installed():
+    cmake = (ROOT / 'CMakeLists.txt').read_text()
+    for call in calls('ours'):
+        name = call.args[0].value
+        assert re.search(rf'\b{name}\b', cmake), f'{name} is launched but not installed'
+
+
+def test_nothing_is_computed_or_installed_while_launching():
+    names = {node.id for node in ast.walk(TREE) if isinstance(node, ast.Name)}
+    assert not names & {'eval', 'exec', 'PythonExpression', 'subprocess', 'os', 'Command'}
+
+
+@pytest.mark.parametrize('name', ['crib_monitor.yaml', 'crib_monitor.rviz'])
+def test_configuration_files_are_yaml(name):
+    assert yaml.safe_load((ROOT / 'config' / name).read_text())
+
+
+def test_parameter_file_names_known_nodes():
+    nodes = {name.rsplit('/', 1)[1] for name in yaml.safe_load((ROOT / 'config/crib_monitor.yaml').read_text())}
+    assert nodes <= {'pose_node', 'marker_node', 'replay_node', 'synthetic_camera_node', 'viewer', 'report_node'}

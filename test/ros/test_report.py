@@ -1,0 +1,77 @@
+"""The numbers of a run, on records small enough to compute by hand."""
+
+import json
+import math
+
+import numpy as np
+
+from hwhup_core.types import State
+from hwhup_ros.report import image_counts
+from hwhup_ros.report_numbers import Baseline, Identity, PoseRecord, Records, Run, rate, root_aligned_error, summarise
+
+
+def records_of(count, step_s=0.1, warm_latency_s=0.05):
+    records = Records(identity=Identity('body', 'b' * 64, 'w' * 64), mesh_faces_per_marker=13776)
+    for index in range(count):
+        records.add_frame(index)
+        records.add_answer(index)
+        latency = 1.0 if index == 0 else warm_latency_s
+        records.poses.append(PoseRecord(index * step_s, latency, State.ESTIMATED, 0.01 * (1 + index % 2), 0.08))
+        records.memory.append((index * step_s, 500.0 if index == 0 else 300.0 + index))
+    return records
+
+
+def test_numbers_of_a_steady_run():
+    summary = summarise(records_of(101), Run(frames_published=101), Baseline((0.05, 0.07), (0.2,)))
+    assert summary['rate_hz'] == 10.0
+    assert summary['latency_ms'] == {'p50': 50.0, 'p95': 50.0, 'max': 50.0}, 'the slow first pose is warm-up'
+    assert summary['aligned_depth_error_mm']['mean'] == 14.95
+    assert summary['mean_pose_aligned_depth_error_mm'] == {'mean': 60.0, 'median': 60.0}
+    assert (summary['joint_error_mm'], summary['mean_pose_joint_error_mm']) == (80.0, 200.0)
+    assert (summary['poses_published'], summary['answered'], summary['unanswered']) == (101, 101, 0)
+    assert summary['rss_mb']['start'] < 340.0, 'memory before the end of the warm-up does not count'
+    assert summary['rss_mb']['end'] == 400.0
+
+
+def test_nothing_seen_is_valid_json_without_numbers():
+    summary = summarise(Records(), Run(), Baseline())
+    text = json.dumps(summary, allow_nan=False)
+    assert json.loads(text)['latency_ms'] == {'p50': None, 'p95': None, 'max': None}
+
+
+def test_unanswered_frames_are_counted():
+    records = Records()
+    for stamp in (1, 2, 3):
+        records.add_frame(stamp)
+    records.add_answer(2)
+    records.add_answer(2)
+    summary = summarise(records, Run(), Baseline())
+    assert (summary['frames_published'], summary['answered'], summary['unanswered']) == (3, 1, 2)
+
+
+def test_joint_error_ignores_where_the_root_is():
+    truth = np.random.default_rng(0).normal(size=(24, 3))
+    assert root_aligned_error(truth + np.array([1.0, -2.0, 3.0]), truth) < 1e-12
+    moved = truth.copy()
+    moved[5] += [0.0, 0.0, 0.24]
+    assert math.isclose(root_aligned_error(moved, truth), 0.01)
+
+
+def test_counts_are_read_from_diagnostics():
+    values = {
+        'image received': '7',
+        'depth dropped unpaired': '2',
+        'image rate [Hz]': '14.9',
+        'depth lost on the way': '1',
+        'last error': 'image received 3',
+    }
+    assert image_counts(values) == {
+        ('image', 'received'): 7,
+        ('depth', 'dropped unpaired'): 2,
+        ('depth', 'lost on the way'): 1,
+    }
+
+
+def test_rate_needs_two_moments():
+    assert rate([1.0]) is None
+    assert rate([0.0, 0.5, 1.0]) == 2.0
