@@ -19,7 +19,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from hwhup_ros.msg import BodyModelInfo, SmplPoseArray
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.experimental import EventsExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -104,11 +103,11 @@ def wait_for(condition, timeout=WAIT):
 class Graph:
     """A context with its executor in a thread; everything lives in a namespace of its own."""
 
-    def __init__(self, namespace=None, executor=SingleThreadedExecutor):
+    def __init__(self, namespace=None):
         self.namespace = namespace or f'/test_{next(NUMBERS)}'
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
-        self.executor = executor(context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
         self.nodes = []
         self.listener = self.keep(Node('listener', context=self.context, namespace=self.namespace))
         self.poses, self.health, self.bodies, self.clouds = [], [], [], []
@@ -191,8 +190,8 @@ class Camera:
 
 
 @pytest.fixture
-def graph(request):
-    graph = Graph(executor=getattr(request, 'param', SingleThreadedExecutor))
+def graph():
+    graph = Graph()
     yield graph
     graph.close()
 
@@ -206,7 +205,6 @@ def adds_up(node):
     return all(pending == 0 for pending in counts.pending.values())
 
 
-@pytest.mark.parametrize('graph', [SingleThreadedExecutor, EventsExecutor], indirect=True)
 def test_depth_and_camera_info_in_poses_and_body_model_out(graph):
     engine = FakeEngine()
     node = graph.pose_node(engine)
