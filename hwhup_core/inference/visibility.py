@@ -6,20 +6,31 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from hwhup_core.body.joints import SMPL_24
 from hwhup_core.inference.placement import Comparison
 
 OCCLUDER_MARGIN_M = 0.03
 """What depth noise and pose error may add to the flesh in front of a joint before it counts as hidden."""
-FLESH_FACTOR = 1.5
-"""The flesh in front of a joint in the viewing direction, as a multiple of the distance to the nearest skin."""
-NEAREST_VERTICES = 16
+FLESH_FACTOR = 1.3
+"""A body seen from the side has more flesh in front of its spine than one seen from the front."""
+COLUMN_RADIUS = 0.03
+"""Radius of the column through a joint in which the skin is looked for, in statures."""
 
 
 def flesh_radii(vertices: Float[ndarray, 'v 3'], joints: Float[ndarray, '24 3']) -> Float[ndarray, '24']:
-    """Return for each joint how far in front of it the skin may lie (m), from the body at rest."""
-    distances = np.linalg.norm(vertices[None] - joints[:, None], axis=-1)
-    nearest = np.partition(distances, NEAREST_VERTICES, axis=1)[:, :NEAREST_VERTICES]
-    return FLESH_FACTOR * nearest.mean(axis=1)
+    """
+    Return for each joint how far in front of it the skin may lie (m), from the body in T-pose, facing +z.
+
+    Every limb of a T-pose is perpendicular to z, so the larger of the ways to the front and the back skin is a radius;
+    the feet alone point to the front, and theirs is the smaller one.
+    """
+    offsets = vertices[None] - joints[:, None]
+    stature = vertices[:, 1].max() - vertices[:, 1].min()
+    near = np.hypot(offsets[..., 0], offsets[..., 1]) < COLUMN_RADIUS * stature
+    front = np.where(near, offsets[..., 2], 0.0).max(axis=1)
+    back = np.where(near, -offsets[..., 2], 0.0).max(axis=1)
+    pointing = np.array([name.endswith(('ankle', 'foot')) for name in SMPL_24])
+    return FLESH_FACTOR * np.where(pointing, np.minimum(front, back), np.maximum(front, back))
 
 
 def joint_visibility(
