@@ -37,9 +37,7 @@ def draw_snapshot(
 ) -> UInt8[ndarray, 'h w 3']:
     """Return the mesh with skeleton in the measured points, from the camera's side, from the right and from below."""
     points, colors = measured_points(frame)
-    panels = [
-        draw_view(rotation, estimate, vertices, faces, points, colors) for rotation in (FRONT, SIDE, FEET)
-    ]
+    panels = [draw_view(rotation, estimate, vertices, faces, points, colors) for rotation in (FRONT, SIDE, FEET)]
     return side_by_side(panels, ['from the camera', 'from the right (camera at right)', 'from below (camera on top)'])
 
 

@@ -20,7 +20,20 @@ pytest.importorskip('viser', reason='the live page needs viser')
 from hwhup_ros.viewer import MESH_COLOR, Page, ViewerConfig
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--window-size=900,600', '--remote-debugging-port=0']
+FLAGS = (
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--use-angle=swiftshader',
+    '--enable-unsafe-swiftshader',
+    '--window-size=900,600',
+    '--remote-debugging-port=0',
+)
 PAGE_TIMEOUT_S = 60.0
 
 
