@@ -39,10 +39,14 @@ def _for_opencv(affine: Float[ndarray, '2 3']) -> Float[ndarray, '2 3']:
     return shifted
 
 
+MOST_SAMPLES = 3
+"""Samples across a crop pixel; more would cost more than the noise they take away is worth."""
+
+
 def _crop(image: Shaped[ndarray, '...'], box: PersonBox, size: int) -> Shaped[ndarray, '...']:
-    """Return the crop of a uint8 or float32 image; zero outside; averages when shrinking, so nothing aliases."""
-    shrink = int(box.side / size)
-    if shrink >= 2:  # An anti-aliased half (third, ...) of the needed window first, then the exact map.
+    """Return the crop of a uint8 or float32 image; zero outside; a pixel averages up to 3x3 samples when shrinking."""
+    shrink = min(int(box.side / size), MOST_SAMPLES)
+    if shrink >= 2:
         window = cv2.warpAffine(
             image, _for_opencv(crop_affine(box, size * shrink)), (size * shrink, size * shrink), flags=cv2.INTER_LINEAR
         )
