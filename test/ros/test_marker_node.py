@@ -27,7 +27,7 @@ from hwhup_ros.posed_mesh import posed_vertices
 
 NUMBERS = itertools.count()
 BODY = load_body('infant')
-WAIT = 10.0
+WAIT = 30.0
 
 
 def wait_for(condition, timeout=WAIT):
@@ -280,7 +280,7 @@ def test_a_viewer_in_another_process_receives_the_mesh(make_graph):
             time.sleep(0.05)
             return process.poll() is not None
 
-        wait_for(ended, 20)
+        wait_for(ended)
         assert process.stdout.read().split() == ['41328', '46', '24', '0']
     finally:
         process.kill()
