@@ -31,7 +31,6 @@ setup(
         'torch>=2.2',
         'tqdm>=4.66',
         'trimesh>=4.4',
-        'tyro>=0.9',
     ],
     extras_require={
         # Non-commercial research licence: parity tests and interchange of body files.
@@ -46,7 +45,6 @@ setup(
             'pytest>=8.2.3,<9',
             'pytest-timeout>=2.3',
             'ruff>=0.9',
-            'tensorboard>=2.16',
             'types-pyyaml',
             'types-tqdm',
         ],

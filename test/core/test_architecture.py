@@ -48,7 +48,6 @@ ROS_MAY_ALSO_IMPORT = {
     'posed_mesh': {'body', 'geometry'},
     'viewer': {'body'},
     'snapshot': {'body', 'geometry', 'render'},
-    'snapshot': {'body', 'geometry', 'render'},
     'point_cloud': {'geometry'},
 }
 """Module of hwhup_ros -> what it may import of hwhup_core beyond the rest."""
