@@ -225,8 +225,8 @@ def test_depth_and_camera_info_in_poses_and_body_model_out(graph):
     wait_for(lambda: graph.bodies)
     assert (graph.bodies[0].hash, len(graph.bodies[0].faces)) == (BODY.hash, 3 * 13_776)
     assert node.counters.received == {'depth': 1}
-    assert node.counters.answered == {'depth': 1}
-    assert adds_up(node)
+    wait_for(lambda: node.counters.answered == {'depth': 1})
+    wait_for(lambda: adds_up(node))
     wait_for(lambda: any(status.message == 'estimating' for status in graph.health))
     values = {pair.key: pair.value for pair in graph.health[-1].values}
     assert values['depth received'] == values['depth answered'] == '1'
@@ -262,7 +262,7 @@ def test_optional_image_of_the_wrong_size_is_left_out_and_the_depth_answered(gra
     wait_for(lambda: node.counters.dropped == {'image': {'size_mismatch': 1}})
     assert engine.frames[0].color is None
     wait_for(lambda: distances(graph) == [2.0])
-    assert adds_up(node)
+    wait_for(lambda: adds_up(node))
 
 
 def test_garbage_is_dropped_by_reason_and_the_next_good_frame_answered(graph):
@@ -306,8 +306,8 @@ def test_garbage_is_dropped_by_reason_and_the_next_good_frame_answered(graph):
     wait_for(lambda: distances(graph) == [1.5, 0.0])
     camera.send_depth(1.75)
     wait_for(lambda: distances(graph) == [1.5, 0.0, 1.75])
-    assert node.counters.dropped == {'depth': expected}
-    assert adds_up(node)
+    wait_for(lambda: node.counters.dropped == {'depth': expected})
+    wait_for(lambda: adds_up(node))
 
 
 def test_sizes_that_differ_are_refused_where_both_are_needed(graph):
@@ -345,7 +345,7 @@ def test_an_engine_that_fails_does_not_end_the_node(graph):
     engine.respond = None
     camera.send_depth(1.5)
     wait_for(lambda: distances(graph) == [1.5])
-    assert adds_up(node)
+    wait_for(lambda: adds_up(node))
 
 
 def test_only_the_newest_frame_is_worked_on(graph):
@@ -530,7 +530,7 @@ def test_lifecycle_by_service_and_again(graph):
         go('deactivate')
         assert not node.active
         go('cleanup')
-    assert adds_up(node)
+    wait_for(lambda: adds_up(node))
 
 
 def test_repeated_cycles_leave_nothing_behind(graph):
