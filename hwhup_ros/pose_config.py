@@ -28,6 +28,8 @@ class PoseConfig:
     """Without an answer for this long, seconds, the last estimate is repeated as stale and diagnostics say ERROR."""
     points_stride: int = field(default=2, metadata={'range': (0, 16)})
     """Every n-th pixel goes into the point cloud, which is made only while somebody subscribes; 0: never."""
+    points_backend: str = field(default='own', metadata={'choices': ('own', 'sensor_msgs_py')})
+    """What packs the point cloud: our own few lines, or sensor_msgs_py where it is installed."""
     sync: SyncConfig = field(default_factory=SyncConfig)
     """How images are paired."""
     engine: EngineConfig = field(default_factory=EngineConfig)

@@ -34,7 +34,7 @@ from hwhup_ros.frame_builder import FrameBuilder, choose_streams
 from hwhup_ros.mailbox import Worker
 from hwhup_ros.msg import BodyModelInfo, SmplPoseArray
 from hwhup_ros.parameters import declare_config
-from hwhup_ros.point_cloud import point_cloud
+from hwhup_ros.point_cloud import cloud_packer, point_cloud
 from hwhup_ros.pose_config import PoseConfig
 from hwhup_ros.spinning import run
 from hwhup_ros.synchronizer import Pair
@@ -152,6 +152,7 @@ class PoseNode(LifecycleNode):
         self._builder = FrameBuilder(
             self._modalities, self._streams, self.config.image_transport, self.config.image_backend
         )
+        self._pack = cloud_packer(self.config.points_backend)
         self._engine = engine
         self._poses = self.create_publisher(SmplPoseArray, 'smpl_poses', QoSProfile(depth=5))
         self._points = self.create_publisher(PointCloud2, 'points', QoSProfile(depth=1))
@@ -280,7 +281,7 @@ class PoseNode(LifecycleNode):
         stride = self.config.points_stride
         if frame.depth is None or frame.intrinsics is None or not stride or not self._points.get_subscription_count():
             return
-        self._points.publish(point_cloud(frame.depth, frame.color, frame.intrinsics, header, stride))
+        self._points.publish(point_cloud(frame.depth, frame.color, frame.intrinsics, header, stride, self._pack))
 
     def _on_error(self, pair: Pair, error: Exception) -> None:
         """Count a frame that failed; nothing that one frame does may end the node."""

@@ -1,4 +1,5 @@
 import struct
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import cv2
@@ -11,7 +12,7 @@ from hwhup_core.errors import ConfigError, FrameError
 from hwhup_core.types import Intrinsics
 from hwhup_ros.compressed import decompress_color, decompress_depth, decompress_infrared
 from hwhup_ros.images import depth_pixels, from_array, pixel_reader, read_pixels, to_color, to_depth, to_infrared
-from hwhup_ros.point_cloud import point_cloud
+from hwhup_ros.point_cloud import cloud_packer, point_cloud
 
 HEIGHT, WIDTH = 4, 6
 LAYOUTS = {
@@ -304,3 +305,16 @@ def test_point_cloud_holds_the_points_that_were_seen():
     assert np.frombuffer(message.data, '<u4')[3] == 0x010203
     assert point_cloud(depth, None, camera, Header(), stride=2).width == 0
     assert point_cloud(np.ones((4, 6), np.float32), None, camera, Header(), stride=2).width == 6
+
+
+def test_points_backend():
+    with pytest.raises(ConfigError, match="'own' or 'sensor_msgs_py'"):
+        cloud_packer('pcl')
+    depth, camera = np.full((4, 6), 1.5, np.float32), Intrinsics(5.0, 5.0, 3.0, 2.0, 6, 4)
+    own = point_cloud(depth, None, camera, Header(frame_id='cam'))
+    if find_spec('sensor_msgs_py') is None:
+        with pytest.raises(ConfigError, match='cannot be imported'):
+            cloud_packer('sensor_msgs_py')
+        return
+    theirs = point_cloud(depth, None, camera, Header(frame_id='cam'), pack=cloud_packer('sensor_msgs_py'))
+    assert (theirs.width, theirs.point_step, bytes(theirs.data)) == (own.width, own.point_step, bytes(own.data))
