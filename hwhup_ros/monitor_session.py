@@ -207,9 +207,8 @@ def _write_pictures(arguments: Arguments, report: ReportNode, engine: Any) -> No
 
 def summary_table(summary: dict[str, Any]) -> str:
     """Return the numbers a person wants first, one a line."""
-    latency, depth, mean_depth = (
-        summary[key] for key in ('latency_ms', 'aligned_depth_error_mm', 'mean_pose_aligned_depth_error_mm')
-    )
+    latency = summary['latency_ms']
+    depth, mean_depth = summary['aligned_depth_error_mm'], summary['mean_pose_aligned_depth_error_mm']
     rows = {
         'frames published / answered': f'{summary["frames_published"]} / {summary["answered"]}',
         'dropped, skipped': f'{summary["dropped"] or "none"}, {summary["skipped"] or "none"}',
@@ -217,7 +216,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         'rate': f'{summary["rate_hz"]} Hz',
         'latency p50 / p95 / max': f'{latency["p50"]} / {latency["p95"]} / {latency["max"]} ms',
         'markers, faces a mesh': f'{summary["markers_published"]}, {summary["mesh_faces_per_marker"]}',
-        'aligned depth error': f'{depth["mean"]} mm (mean pose {mean_depth["mean"]} mm)',
+        'aligned depth error': f'{depth} mm (mean pose {mean_depth} mm)',
         'joint error': f'{summary["joint_error_mm"]} mm (mean pose {summary["mean_pose_joint_error_mm"]} mm)',
         'memory start / end': f'{summary["rss_mb"]["start"]} / {summary["rss_mb"]["end"]} MB',
     }

@@ -127,10 +127,10 @@ def summarise(records: Records, run: Run, baseline: Baseline) -> dict[str, Any]:
         'latency_ms': spread([1e3 * pose.latency_s for pose in steady]),
         'markers_published': records.markers_published,
         'mesh_faces_per_marker': records.mesh_faces_per_marker,
-        'aligned_depth_error_mm': centre([1e3 * pose.aligned_depth_error_m for pose in records.poses]),
-        'mean_pose_aligned_depth_error_mm': centre([1e3 * error for error in baseline.aligned_depth_errors_m]),
-        'joint_error_mm': mean([1e3 * pose.joint_error_m for pose in records.poses]),
-        'mean_pose_joint_error_mm': mean([1e3 * error for error in baseline.joint_errors_m]),
+        'aligned_depth_error_mm': mean(1e3 * pose.aligned_depth_error_m for pose in records.poses),
+        'mean_pose_aligned_depth_error_mm': mean(1e3 * error for error in baseline.aligned_depth_errors_m),
+        'joint_error_mm': mean(1e3 * pose.joint_error_m for pose in records.poses),
+        'mean_pose_joint_error_mm': mean(1e3 * error for error in baseline.joint_errors_m),
         'mean_pose_frames': max(len(baseline.aligned_depth_errors_m), len(baseline.joint_errors_m)),
         'rss_mb': {
             'start': rounded(memory[0]) if memory else None,
@@ -169,12 +169,6 @@ def mean(numbers: Iterable[float]) -> float | None:
     """Return the mean of the known numbers."""
     known = _known(numbers)
     return rounded(float(known.mean())) if known.size else None
-
-
-def centre(numbers: Iterable[float]) -> dict[str, float | None]:
-    """Return mean and median of the known numbers."""
-    known = _known(numbers)
-    return {'mean': mean(known), 'median': rounded(float(np.median(known))) if known.size else None}
 
 
 def spread(numbers: Iterable[float]) -> dict[str, float | None]:
