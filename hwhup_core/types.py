@@ -154,6 +154,8 @@ class PersonBox:
     center_x: float
     center_y: float
     side: float
+    turn: float = 0.0
+    """How far the image is turned about the centre before it is cropped, radians, from x to y: 0 keeps it as it is."""
 
 
 class State(IntEnum):
@@ -210,7 +212,7 @@ class BodyEstimate:
     """Standard deviation of each coordinate, metres."""
     box: PersonBox
     camera: Float[ndarray, '3']
-    """Weak perspective scale, shift x, shift y in the crop of `box`."""
+    """Weak perspective scale, shift x, shift y in the square of `box`, not turned."""
     posture: Posture
     aligned_depth_error: float
     """Mean |rendered - measured - offset| over the body, metres; NaN without depth."""

@@ -10,15 +10,23 @@ from numpy import ndarray
 from hwhup_core.types import Intrinsics, PersonBox
 
 
+def turn_matrix(angle: float) -> Float[ndarray, '2 2']:
+    """Return the matrix that turns image vectors by `angle` (radians) from x to y: clockwise, as y points down."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def upright_angle(joints: Float[ndarray, '24 2']) -> float:
+    """Return how far to turn the image (radians, from x to y) until pelvis to neck (joints 0 and 12) points up."""
+    x, y = joints[12] - joints[0]
+    return float(-np.pi / 2 - np.arctan2(y, x))
+
+
 def crop_affine(box: PersonBox, size: int) -> Float[ndarray, '2 3']:
     """Return the map from image pixels to crop pixels, both with pixel centres at .5; no rounding, no shift."""
-    scale = size / box.side
-    return np.array(
-        [
-            [scale, 0.0, size / 2 - scale * box.center_x],
-            [0.0, scale, size / 2 - scale * box.center_y],
-        ]
-    )
+    linear = size / box.side * turn_matrix(box.turn)
+    offset = size / 2 - linear @ (box.center_x, box.center_y)
+    return np.concatenate([linear, offset[:, None]], axis=1)
 
 
 def apply_affine(affine: Float[ndarray, '2 3'], pixels: Float[ndarray, 'n 2']) -> Float[ndarray, 'n 2']:
@@ -68,7 +76,8 @@ def crop_depth(depth: Float[ndarray, 'h w'], box: PersonBox, size: int) -> Float
 
 
 def crop_intrinsics(box: PersonBox, size: int, intrinsics: Intrinsics) -> Intrinsics:
-    """Return the pinhole camera that sees exactly the crop, for an undistorted image."""
+    """Return the pinhole camera that sees exactly the crop, for an undistorted image and a box that is not turned."""
+    assert box.turn == 0, 'a pinhole camera cannot be turned about a point that is not its principal point'
     scale = size / box.side
     (_, _, left), (_, _, top) = crop_affine(box, size)
     return Intrinsics(
@@ -81,11 +90,11 @@ def crop_intrinsics(box: PersonBox, size: int, intrinsics: Intrinsics) -> Intrin
     )
 
 
-def box_around(pixels: Float[ndarray, 'n 2'], margin: float) -> PersonBox:
-    """Return the square whose side is `margin` times the larger extent of the pixels; NaN pixels are left out."""
-    seen = pixels[np.isfinite(pixels).all(axis=1)]
+def box_around(pixels: Float[ndarray, 'n 2'], margin: float, turn: float = 0.0) -> PersonBox:
+    """Return the turned square whose side is `margin` times the larger extent of the pixels; NaN pixels do not count."""
+    seen = pixels[np.isfinite(pixels).all(axis=1)] @ turn_matrix(turn).T
     if len(seen) == 0:
         return PersonBox(float('nan'), float('nan'), float('nan'))
     low, high = seen.min(axis=0), seen.max(axis=0)
-    center = (low + high) / 2
-    return PersonBox(float(center[0]), float(center[1]), float(margin * (high - low).max()))
+    center = turn_matrix(-turn) @ ((low + high) / 2)
+    return PersonBox(float(center[0]), float(center[1]), float(margin * (high - low).max()), turn)

@@ -29,7 +29,7 @@ class EngineConfig:
     box_margin: float = 1.35
     """Side of the person box as a multiple of the larger extent of the joints in the image, 1 to 3. Keep the value that
     the weights were trained with."""
-    refine_first: int = 2
+    refine_first: int = 3
     """How often the person box is made anew on a frame without a previous estimate, 0 to 5; each is a network run."""
     flip_test: bool = True
     """Average the estimate with that of the mirrored image. Their disagreement drives the uncertainty; without it the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from hwhup_core.errors import ConfigError
 from hwhup_core.geometry.cameras import metric_translation, project, weak_perspective_project
 from hwhup_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_quaternion
 from hwhup_core.inference.config import EngineConfig
-from hwhup_core.inference.flip import mean_prediction, mirror_prediction
+from hwhup_core.inference.flip import mean_prediction, mirror_prediction, turn_prediction
 from hwhup_core.inference.frames import check_frame
 from hwhup_core.inference.people import box_of_joints, check_given_box, region_box
 from hwhup_core.inference.placement import Placement, place_by_depth
@@ -41,6 +41,10 @@ from hwhup_core.types import (
 )
 
 BUNDLED_WEIGHTS = Path(networks.__file__).parent / 'assets'
+
+
+UPRIGHT_ENOUGH = 0.35
+"""Radians from upright that the network is used to (`training.pool.AugmentConfig.lean`)."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Engine:
         for box in boxes:
             check_given_box(box, intrinsics.width, intrinsics.height)
         return [
-            self._estimate(frame, intrinsics, self._regress(frame, box), self._subject(index))
+            self._estimate(frame, intrinsics, self._look_twice(frame, intrinsics, box), self._subject(index))
             for index, box in enumerate(boxes[: self.config.max_people])
         ]
 
@@ -149,6 +153,14 @@ class Engine:
             regressed = self._regress(frame, box)
         return regressed
 
+    def _look_twice(self, frame: Frame, intrinsics: Intrinsics, box: PersonBox) -> Regressed:
+        """Return the estimate in a given box; a body that is not upright in it gets a second look, turned upright."""
+        first = self._regress(frame, box)
+        upright = self._box_of(first, intrinsics)
+        if upright is None or abs(math.remainder(upright.turn - box.turn, math.tau)) < UPRIGHT_ENOUGH:
+            return first
+        return self._regress(frame, replace(box, turn=upright.turn))
+
     def _box_of(self, regressed: Regressed, intrinsics: Intrinsics) -> PersonBox | None:
         return box_of_joints(regressed.crop_pixels, self.config.box_margin, intrinsics.width, intrinsics.height)
 
@@ -156,17 +168,25 @@ class Engine:
         return self.config.subject_id if index == 0 else f'{self.config.subject_id}_{index + 1}'
 
     def _regress(self, frame: Frame, box: PersonBox) -> Regressed:
-        """Run the network on the box (and its mirror image) and average what it says."""
+        """Run the network on the box (and its mirror image), turn back and average what it says."""
         image = torch.from_numpy(crop_to_input(frame, box, self.loaded.card.input))[None]
         if not self.config.flip_test:
-            prediction = self._network(image.to(self._device)).to('cpu')
+            prediction = self._turned_back(self._network(image.to(self._device)).to('cpu'), box)
             return self._regressed(box, prediction, self.body.skeleton(prediction.params).joints, None)
         both = self._network(torch.cat([image, image.flip(3)]).to(self._device)).to('cpu')
-        straight, mirrored = both[:1], mirror_prediction(both[1:])
+        straight = self._turned_back(both[:1], box)
+        mirrored = self._turned_back(mirror_prediction(both[1:]), box)
         prediction = mean_prediction(straight, mirrored)
         joints = self.body.skeleton(_stack(prediction.params, straight.params, mirrored.params)).joints
         rooted = (joints - joints[:, :1]).numpy()
         return self._regressed(box, prediction, joints[:1], np.linalg.norm(rooted[1] - rooted[2], axis=1))
+
+    def _turned_back(self, prediction: Prediction, box: PersonBox) -> Prediction:
+        """Return the prediction for the image as it is, from that for the turned box."""
+        if not box.turn:
+            return prediction
+        pelvis = self.body.skeleton(prediction.params).joints[:, 0]
+        return turn_prediction(prediction, pelvis, -box.turn)
 
     def _regressed(
         self,

@@ -1,4 +1,4 @@
-"""The mirrored image as a second opinion: mirrored predictions, their mean and their disagreement."""
+"""Predictions for mirrored and turned images; the mirrored image is a second opinion."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hwhup_core.body.mirror import mirror_params
+from hwhup_core.geometry.crops import turn_matrix
 from hwhup_core.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
 from hwhup_core.types import BodyParams, Prediction, WeakPerspective
 
@@ -16,6 +17,22 @@ def mirror_prediction(prediction: Prediction) -> Prediction:
     camera = prediction.camera
     shift = camera.shift * camera.shift.new_tensor([-1.0, 1.0])
     return Prediction(mirror_params(prediction.params), WeakPerspective(camera.scale, shift))
+
+
+def turn_prediction(prediction: Prediction, pelvis: Float[Tensor, 'b 3'], angle: float) -> Prediction:
+    """
+    Return the prediction for the image turned by `angle` (radians, from x to y) about the centre of the crop.
+
+    The root turns about the `pelvis` of the rest pose (m), the crop about its centre; the shift makes up for it.
+    """
+    turn = torch.eye(3)
+    turn[:2, :2] = torch.from_numpy(turn_matrix(angle))
+    params, camera = prediction.params, prediction.camera
+    place = pelvis[:, :2]
+    return Prediction(
+        BodyParams(turn @ params.global_rotation, params.joint_rotations, params.betas),
+        WeakPerspective(camera.scale, (camera.shift + place) @ turn[:2, :2].T - place),
+    )
 
 
 def mean_prediction(first: Prediction, second: Prediction) -> Prediction:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from hwhup_core.errors import FrameError
-from hwhup_core.geometry.crops import box_around
+from hwhup_core.geometry.crops import box_around, upright_angle
 from hwhup_core.types import PersonBox
 
 MIN_SIDE_PX = 24.0
@@ -25,9 +25,13 @@ def region_box(region: tuple[float, float, float] | None, width: int, height: in
     return PersonBox(left + side / 2, top + side / 2, side)
 
 
-def box_of_joints(joint_pixels: Float[ndarray, 'k 2'], margin: float, width: int, height: int) -> PersonBox | None:
-    """Return the square box around projected joints, or None where it has degenerated (see `is_usable`)."""
-    box = box_around(joint_pixels, margin)
+def box_of_joints(joint_pixels: Float[ndarray, '24 2'], margin: float, width: int, height: int) -> PersonBox | None:
+    """
+    Return the box around projected joints, turned so that the trunk points up; None where it degenerated (`is_usable`).
+
+    A lying person may point anywhere in the image; the network is at its best where the head is up.
+    """
+    box = box_around(joint_pixels, margin, upright_angle(joint_pixels))
     return box if is_usable(box, width, height) else None
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hwhup_core.body.joints import FLIP_24
 from hwhup_core.body.mirror import mirror_params
+from hwhup_core.geometry.crops import turn_matrix, upright_angle
 from hwhup_core.networks.packing import InputConfig, depth_crop_to_input
 from hwhup_core.types import BodyParams, TensorRecord
 
@@ -59,8 +60,13 @@ def load_pool(file: Path) -> SamplePool:
 class AugmentConfig:
     """How batches differ from the pool."""
 
+    upright: float = 0.7
+    """Share of samples turned until the trunk points up in the image: the engine turns its crops so, once it has an
+    idea of the heading."""
+    lean: float = 0.35
+    """Standard deviation of what an upright sample is then turned on, radians: how wrong that idea may be."""
     turn: float = np.pi
-    """Largest rotation of the image about the crop's centre, radians."""
+    """Largest rotation of all other samples, radians: the first look at a frame knows no heading."""
     margin_low: float = 1.1
     margin_high: float = 2.6
     """Range of the crop's side in extents of the joints; a quarter of the range holds half of the samples, so that the
@@ -96,7 +102,9 @@ class _Draw:
 
 def _draw(keypoints: Float[ndarray, '24 2'], rng: np.random.Generator, config: AugmentConfig) -> _Draw:
     angle = rng.uniform(-config.turn, config.turn)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    if rng.random() < config.upright:
+        angle = upright_angle(keypoints) + rng.normal(0.0, config.lean)
+    turn = turn_matrix(angle)
     turned = keypoints @ turn.T
     low, high = turned.min(axis=0), turned.max(axis=0)
     side = (high - low).max() * _margin(rng, config)

@@ -96,6 +96,25 @@ def test_crop_affine_maps_edges_to_edges_and_back():
     np.testing.assert_allclose(back, corners, atol=1e-9)
 
 
+def test_a_turned_crop_turns_about_its_centre_from_x_to_y():
+    affine = crops.crop_affine(PersonBox(100.0, 50.0, 40.0, np.pi / 2), 80)
+    np.testing.assert_allclose(
+        crops.apply_affine(affine, np.array([[100.0, 50.0], [110.0, 50.0]])), [[40, 40], [40, 60]]
+    )
+    image = np.zeros((100, 200), np.float32)
+    image[49:52, 114:117] = 1  # Right of the centre, so below it in the turned crop.
+    crop = crops.crop_image(image, PersonBox(100.0, 50.5, 40.0, np.pi / 2), 80)
+    rows, columns = np.nonzero(crop > 0.5)
+    assert (rows.mean() + 0.5, columns.mean() + 0.5) == pytest.approx((71, 40), abs=0.6)
+
+
+def test_upright_angle_brings_the_neck_above_the_pelvis():
+    joints = np.random.default_rng(0).uniform(0, 100, (24, 2))
+    x, y = crops.turn_matrix(crops.upright_angle(joints)) @ (joints[12] - joints[0])
+    assert abs(x) < 1e-9
+    assert y < 0
+
+
 @pytest.mark.parametrize('side', [40.0, 112.0, 300.0])
 def test_crop_of_a_ramp_is_a_ramp(side):
     ramp = np.tile(np.arange(640, dtype=np.float32) + 0.5, (480, 1))

@@ -9,8 +9,10 @@ import torch
 from hwhup_core.body.joints import SMPL_24
 from hwhup_core.body.model import load_body
 from hwhup_core.errors import AssetError
+from hwhup_core.geometry.cameras import weak_perspective_project
+from hwhup_core.geometry.crops import turn_matrix
 from hwhup_core.geometry.rotations import axis_angle_to_matrix
-from hwhup_core.inference.flip import mean_prediction, mirror_prediction
+from hwhup_core.inference.flip import mean_prediction, mirror_prediction, turn_prediction
 from hwhup_core.inference.placement import (
     Comparison,
     Window,
@@ -243,3 +245,16 @@ def test_flesh_is_thicker_at_the_trunk_than_at_the_wrist():
     radii = flesh_radii(rest.vertices[0].numpy(), rest.joints[0].numpy())
     assert radii[SMPL_24.index('spine2')] > 2 * radii[SMPL_24.index('left_wrist')]
     assert 0.005 < radii.min() < radii.max() < 0.15
+
+
+def test_a_turned_prediction_turns_every_joint_about_the_crop_centre():
+    body, angle = load_body('infant'), 0.9
+    prediction = random_prediction(2)
+    joints = body.skeleton(prediction.params).joints
+    turned = turn_prediction(prediction, joints[:, 0], angle)
+    seen = weak_perspective_project(joints, prediction.camera)[0].numpy()
+    found = weak_perspective_project(body.skeleton(turned.params).joints, turned.camera)[0].numpy()
+    np.testing.assert_allclose(found, seen @ turn_matrix(angle).T, atol=1e-5)
+    back = turn_prediction(turned, joints[:, 0], -angle)
+    torch.testing.assert_close(back.camera.shift, prediction.camera.shift)
+    torch.testing.assert_close(back.params.global_rotation, prediction.params.global_rotation)

@@ -8,6 +8,9 @@ from hwhup_core.inference.people import box_of_joints, check_given_box, is_usabl
 from hwhup_core.types import PersonBox
 
 NAN = float('nan')
+UPRIGHT = np.full((24, 2), NAN)
+UPRIGHT[[0, 12, 1, 2]] = [[150, 150], [150, 100], [100, 150], [200, 125]]
+"""Pelvis, neck above it, and two more joints; the others are not in the image."""
 
 
 def test_without_a_region_the_largest_centred_square_is_searched():
@@ -20,17 +23,24 @@ def test_a_region_is_left_top_side():
 
 
 def test_the_box_of_joints_is_their_extent_times_the_margin():
-    pixels = np.array([[100.0, 100.0], [200.0, 150.0], [NAN, NAN]])
-    assert box_of_joints(pixels, 1.5, 640, 480) == PersonBox(150, 125, 150)
+    assert box_of_joints(UPRIGHT, 1.5, 640, 480) == PersonBox(150, 125, 150)
+
+
+def test_the_box_of_a_lying_person_is_turned_upright():
+    """Head to the right: the image has to be turned a quarter anticlockwise."""
+    lying = (UPRIGHT - (150, 125)) @ np.array([[0.0, 1.0], [-1.0, 0.0]]) + (300, 200)
+    assert (lying[12] - lying[0]).tolist() == [50.0, 0.0]
+    box = box_of_joints(lying, 1.5, 640, 480)
+    assert (box.center_x, box.center_y, box.side, box.turn) == pytest.approx((300, 200, 150, -np.pi / 2))
 
 
 @pytest.mark.parametrize(
     'pixels',
     [
-        np.full((3, 2), NAN),
-        np.array([[100.0, 100.0], [105.0, 103.0]]),  # A person of five pixels.
-        np.array([[-5000.0, 0.0], [5000.0, 100.0]]),  # Larger than any person in the image.
-        np.array([[-300.0, 100.0], [-100.0, 200.0]]),  # Beside the image.
+        np.full((24, 2), NAN),
+        UPRIGHT * 0.05 + 100,  # A person of five pixels.
+        UPRIGHT * 100 - 12_000,  # Larger than any person in the image.
+        UPRIGHT - (400, 0),  # Beside the image.
     ],
 )
 def test_a_degenerate_box_is_given_up(pixels):

@@ -17,7 +17,7 @@ from hwhup_core.training.pool import DEPTH_UNIT, AugmentConfig, BatchLoader, Sam
 from hwhup_core.training.step import supervised_terms
 from hwhup_core.training.trainer import fit, learning_rate_at
 
-STILL = AugmentConfig(turn=0.0, margin_low=1.0, margin_high=1.0, shift=0.0, flip=0.0, erase=0.0)
+STILL = AugmentConfig(upright=0.0, turn=0.0, margin_low=1.0, margin_high=1.0, shift=0.0, flip=0.0, erase=0.0)
 TINY = TrainConfig(
     samples=8, held_out=4, epochs=2, batch_size=4, bfloat16=False, inputs=InputConfig(size=32),
     network=CompactConfig(input_size=32, stem_width=4, widths=(8, 8), blocks=(1, 1), spatial_width=2, hidden_width=16),
