@@ -91,7 +91,7 @@ def crop_intrinsics(box: PersonBox, size: int, intrinsics: Intrinsics) -> Intrin
 
 
 def box_around(pixels: Float[ndarray, 'n 2'], margin: float, turn: float = 0.0) -> PersonBox:
-    """Return the turned square whose side is `margin` times the larger extent of the pixels; NaN pixels do not count."""
+    """Return the turned square whose side is `margin` times the larger extent of the pixels, NaN pixels left out."""
     seen = pixels[np.isfinite(pixels).all(axis=1)] @ turn_matrix(turn).T
     if len(seen) == 0:
         return PersonBox(float('nan'), float('nan'), float('nan'))
