@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import tempfile
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
+from hwhup_core.errors import FrameError
 from hwhup_core.types import BodyEstimate, Frame, Intrinsics
 from hwhup_ros import conversions, images
 
@@ -92,7 +94,9 @@ class KeptFrames:
 
     def _on_info(self, message: CameraInfo) -> None:
         if self._intrinsics is None:
-            self._intrinsics = conversions.to_intrinsics(message)
+            # An uncalibrated camera: the pose node says so; a callback that raises would end every node here.
+            with contextlib.suppress(FrameError):
+                self._intrinsics = conversions.to_intrinsics(message)
 
     def _path(self, stamp_ns: int) -> Path:
         return Path(self._folder.name) / f'{stamp_ns}.cdr'

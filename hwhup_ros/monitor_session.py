@@ -94,10 +94,10 @@ def _run_nodes(arguments: Arguments, engine: Any, nodes: list[Node]) -> int:
     # The pose node comes last: it complains when it waits for images.
     pose = PoseNode(engine=engine)
     nodes.append(pose)
-    with _spinning(nodes):
+    with _spinning(nodes) as executor:
         if camera is not None:
             camera.start()
-        _watch(arguments, report, camera)
+        _watch(arguments, report, camera, executor)
         _stop_camera(camera)
         counts = pose.counters
     _finish(arguments, engine or build_engine(pose.config.engine), report, counts, camera)
@@ -114,21 +114,26 @@ def _make_camera(arguments: Arguments) -> ReplayNode | SyntheticCameraNode | Non
 
 
 @contextmanager
-def _spinning(nodes: list[Node]) -> Iterator[None]:
-    """Spin the nodes in a thread; SIGTERM ends the run as Ctrl-C does."""
+def _spinning(nodes: list[Node]) -> Iterator[threading.Thread]:
+    """Spin the nodes in a thread, which is returned; SIGTERM ends the run as Ctrl-C does."""
     executor = SingleThreadedExecutor()
     thread = threading.Thread(target=spin, args=(nodes, executor), name='executor', daemon=True)
     before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     thread.start()
     try:
-        yield
+        yield thread
     finally:
         executor.shutdown()
         thread.join(timeout=5.0)
         signal.signal(signal.SIGTERM, before)
 
 
-def _watch(arguments: Arguments, report: ReportNode, camera: ReplayNode | SyntheticCameraNode | None) -> None:
+def _watch(
+    arguments: Arguments,
+    report: ReportNode,
+    camera: ReplayNode | SyntheticCameraNode | None,
+    executor: threading.Thread,
+) -> None:
     """Wait for the end of the run and show how it goes; Ctrl-C is an end like any other."""
     frames = camera.frame_count if isinstance(camera, ReplayNode) and not camera.config.loop else None
     replaying = frames is not None and arguments.duration is None
@@ -148,6 +153,9 @@ def _watch(arguments: Arguments, report: ReportNode, camera: ReplayNode | Synthe
                 if arguments.duration is not None and first is not None and elapsed >= arguments.duration:
                     return
                 if isinstance(camera, ReplayNode) and camera.finished.is_set():
+                    return
+                if not executor.is_alive():
+                    print('\nhwhup monitor: the nodes stopped; see the log above.', file=sys.stderr)
                     return
                 if first is None and arguments.camera != 'live' and now - started > FIRST_POSE_TIMEOUT_S:
                     return

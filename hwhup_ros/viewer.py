@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -94,7 +95,9 @@ class ViewerNode(Node):
 
     def _on_info(self, message: CameraInfo) -> None:
         if self._intrinsics is None:
-            self._intrinsics = conversions.to_intrinsics(message)
+            # An uncalibrated camera: the pose node says so; a callback that raises would end every node here.
+            with contextlib.suppress(FrameError):
+                self._intrinsics = conversions.to_intrinsics(message)
 
     def _on_body(self, message: BodyModelInfo) -> None:
         if message.hash != self._body.hash:
@@ -109,8 +112,8 @@ class ViewerNode(Node):
             if self.page.is_watched:
                 try:
                     self._draw()
-                except FrameError as error:
-                    self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+                except Exception as error:  # The page must outlive one bad frame.
+                    self.get_logger().warning(f'{type(error).__name__}: {error}', throttle_duration_sec=5.0)
 
     def _draw(self) -> None:
         newest, pose = dict(self._newest), self._pose

@@ -2,10 +2,14 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from sensor_msgs.msg import CameraInfo
 
 from hwhup_core.types import State
+from hwhup_ros.kept_frames import KeptFrames
 from hwhup_ros.report import image_counts
 from hwhup_ros.report_numbers import Baseline, Identity, PoseRecord, Records, Run, rate, root_aligned_error, summarise
 
@@ -75,3 +79,19 @@ def test_counts_are_read_from_diagnostics():
 def test_rate_needs_two_moments():
     assert rate([1.0]) is None
     assert rate([0.0, 0.5, 1.0]) == 2.0
+
+
+def test_an_uncalibrated_camera_does_not_end_those_who_watch():
+    viewer = pytest.importorskip('hwhup_ros.viewer', reason='the live page needs viser')
+    frames = KeptFrames(SimpleNamespace(create_subscription=lambda *_, **__: None), 0.0, 1)
+    page = SimpleNamespace(_intrinsics=None)
+    for info in (CameraInfo(), CameraInfo(width=4, height=3)):
+        frames._on_info(info)
+        viewer.ViewerNode._on_info(page, info)
+    assert frames._intrinsics is page._intrinsics is None
+    good = CameraInfo(width=4, height=3, k=[5.0, 0.0, 1.5, 0.0, 5.0, 1.0, 0.0, 0.0, 1.0])
+    frames._on_info(good)
+    viewer.ViewerNode._on_info(page, good)
+    assert frames._intrinsics == page._intrinsics
+    assert frames._intrinsics.cx == 2.0
+    frames.close()
