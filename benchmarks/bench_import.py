@@ -1,4 +1,4 @@
-"""How long the command line and the engine take to start; printed beside the limits of the specification."""
+"""How long the command line and the engine take to start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+
+from harness import Row
 
 REPEATS = 5
 CASES = (
@@ -23,16 +25,11 @@ def time_python(arguments: Sequence[str]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> int:
-    """Print median and fastest of repeated starts; the first of each warms the file cache and is left out."""
-    print(f'{"start":40} {"median s":>9} {"min s":>7} {"limit s":>8}')
+def rows() -> list[Row]:
+    """Return the median of repeated starts; the first of each warms the file cache and is left out."""
+    found = []
     for name, arguments, limit in CASES:
         time_python(arguments)
-        seconds = [time_python(arguments) for _ in range(REPEATS)]
-        limit_text = '-' if limit is None else f'{limit:.1f}'
-        print(f'{name:40} {statistics.median(seconds):9.2f} {min(seconds):7.2f} {limit_text:>8}')
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+        seconds = statistics.median(time_python(arguments) for _ in range(REPEATS))
+        found.append(Row(f'start: {name}', seconds, 's', at_most=limit))
+    return found

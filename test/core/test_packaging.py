@@ -86,3 +86,8 @@ def test_relocation_replaces_the_paths_of_the_build_machine():
     assert '/opt/python' not in repaired
     assert f'{sys.prefix}/lib/x;/usr/include' in repaired
     assert relocate.repaired(repaired) == repaired
+
+
+def test_every_benchmark_has_rows():
+    for path in (ROOT / 'benchmarks').glob('bench_*.py'):
+        assert 'def rows(' in path.read_text(encoding='utf-8'), f'{path.name}: `make bench` calls its rows()'
