@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from hwhup_core.types import Frame, Intrinsics
 COLOR_FOLDERS = ('color', 'rgb')
 CAMERA_FILES = ('camera.yaml', 'camera.yml', 'camera.json', 'camera_info.yaml', 'cam_params*.json', 'intrinsics*.json')
 MILLIMETRE = 0.001
+SATURATED = 65535
+"""What a 16-bit depth camera writes where it measured nothing."""
 NO_STAMP = 0
 """Stamp of a frame whose recording does not say when it was taken."""
 STAMP_DIGITS = 16
@@ -100,6 +103,8 @@ class FolderRecording:
                     f'{file} is {picture.shape[1]}x{picture.shape[0]}; the camera file says '
                     f'{self.intrinsics.width}x{self.intrinsics.height}.',
                 )
+        if depth is not None:
+            depth[depth == SATURATED] = 0
         return Frame(
             stamp_ns=int(name) if self.has_stamps else NO_STAMP,
             frame_id='camera_color_optical_frame',
@@ -241,18 +246,24 @@ def _read_png(path: Path, flags: int) -> np.ndarray:
     return picture
 
 
-def _bag_reader(path: Path) -> Any:
-    """Return an unopened reader for any kind of bag."""
+@contextmanager
+def _bag_reader(path: Path) -> Iterator[Any]:
+    """Open any kind of bag and close it at the end."""
     try:
         from rosbags.highlevel import AnyReader, AnyReaderError
         from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
-        raise AssetError('Reading a bag needs the rosbags library. Install it: pip install "hwhup[bags]".') from error
+        raise AssetError('Reading a bag needs the rosbags library. Install it: pip install rosbags.') from error
     try:
         # A bag that was recorded without its message definitions is read as one of this distribution.
-        return AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+        reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+        reader.open()
     except AnyReaderError as error:
-        raise AssetError(f'{path} is not a bag that can be read: {error}.') from error
+        raise AssetError(f'{path} is not a bag that can be read: {error}. Copy or record it again.') from error
+    try:
+        yield reader
+    finally:
+        reader.close()
 
 
 def _only(topics: list[str], path: Path, parameter: str, *, required: bool) -> str:

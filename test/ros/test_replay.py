@@ -53,6 +53,22 @@ def test_folder_gives_frames_in_our_conventions(folder):
     assert third.stamp_ns == NO_STAMP
 
 
+def test_saturated_depth_is_no_depth(folder):
+    cv2.imwrite(str(folder / 'depth/00000.png'), np.full((24, 32), 65535, np.uint16))
+    (folder / 'camera.json').write_text(
+        '{"width": 32, "height": 24, "fx": 40, "fy": 40, "cx": 15, "cy": 11, "depth_unit": 0.00025}'
+    )
+    assert not next(open_recording(folder).frames()).depth.any()
+
+
+@pytest.mark.parametrize('name', ['cut_off.mcap', 'cut_off.db3', 'cut_off.bag'])
+def test_a_corrupt_bag_is_refused(tmp_path, name):
+    pytest.importorskip('rosbags', reason='reading bags needs rosbags')
+    (tmp_path / name).write_bytes(b'no bag')
+    with pytest.raises(AssetError, match='not a bag that can be read'):
+        open_recording(tmp_path / name)
+
+
 def test_bad_frames_come_out_as_their_errors(folder):
     (folder / 'color/00001.png').write_text('no picture')
     (folder / 'depth/00002.png').unlink()
