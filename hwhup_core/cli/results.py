@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,14 @@ MESH_FRAME = 'x right, y up, z towards the camera, metres, origin at the camera'
 
 
 def estimate_to_json(estimate: BodyEstimate) -> dict[str, Any]:
-    """Return every field as JSON types: arrays as lists, states by name, unknown numbers (NaN) as null."""
-    return {name: _plain(value) for name, value in asdict(estimate).items()} | {'joint_names': list(SMPL_24)}
+    """
+    Return every field as JSON types: arrays as lists, states by name, unknown numbers (NaN) as null.
+
+    Pixels count from the centre of the first one, as in the messages and in `intrinsics_to_json`.
+    """
+    box = replace(estimate.box, center_x=estimate.box.center_x - 0.5, center_y=estimate.box.center_y - 0.5)
+    shifted = replace(estimate, box=box, joint_pixels=estimate.joint_pixels - 0.5)
+    return {name: _plain(value) for name, value in asdict(shifted).items()} | {'joint_names': list(SMPL_24)}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

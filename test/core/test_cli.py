@@ -70,6 +70,9 @@ def test_predict_writes_json_overlay_and_mesh(tmp_path, weights, capsys):
     assert len(person['pose']) == 72
     assert np.shape(person['joint_positions']) == (24, 3)
     assert len(person['joint_names']) == 24
+    x, y, z = person['joint_positions'][0]
+    pixel = (110 * x / z + 63.5, 111 * y / z + 47.5)
+    assert person['joint_pixels'][0] == pytest.approx(pixel), 'Pixels and intrinsics have one convention.'
     assert person['confidence'] is None, 'Unknown numbers are null: NaN is no JSON.'
     assert person['state'] in ('estimated', 'low_confidence')
     assert person['body_id'] == 'hwhup_infant_v1'
