@@ -27,6 +27,14 @@ QUEUE_DEPTH = 5
 Callbacks only sort, so this queue is almost always empty and costs no latency: the one-slot mailbox behind them drops
 old frames. With depth 1 the middleware would drop some of them itself, uncounted.
 """
+REMEDIES = {
+    'zero_stamp': 'stamp 0, expected the time of exposure: let the driver stamp its images',
+    'backward_stamp': 'not later than the one before: let one camera publish here, and in order',
+    'future_stamp': 'ahead of the clock of this node: synchronise the clocks, or set use_sim_time or sync.max_future',
+    'duplicate_stamp': 'the stamp of the one before: let the driver stamp every image',
+    'unpaired': 'no partner within sync.slop: synchronise the streams, or raise sync.slop or sync.buffer',
+}
+"""What a drop by the synchroniser means and what to do; other reasons come with an error that says so."""
 OPTIONAL_PATIENCE = 0.1
 """Seconds a required image waits for an optional partner when nothing else comes."""
 
@@ -168,7 +176,10 @@ class CameraInput:
     def _explain_drops(self, last_error: str) -> str:
         primary = self._streams.primary
         drops = self._ledger.counts().dropped.get(primary, {})
-        parts = [f'{count} of {primary} dropped as {reason}' for reason, count in drops.items()]
+        parts = [
+            f'{count} of {primary} dropped as {reason}' + (f' ({REMEDIES[reason]})' if reason in REMEDIES else '')
+            for reason, count in drops.items()
+        ]
         skew = self._sync.newest_skew
         if not math.isnan(skew) and abs(skew) > self._config.sync.slop:
             parts.append(

@@ -407,6 +407,19 @@ def test_frames_that_are_all_bad_are_explained(graph):
     wait_for(explained)
 
 
+def test_stamps_of_zero_are_explained(graph):
+    graph.pose_node(stale_after=0.3, use_image=False)
+    camera = Camera(graph)
+    camera.wait_for_subscribers()
+
+    def explained():
+        camera.send_info()
+        camera.send_depth(1.0, make_header(0, 'camera_optical'))
+        return any('let the driver stamp its images' in status.message for status in graph.health)
+
+    wait_for(explained)
+
+
 def test_incompatible_qos_is_named(graph):
     node = graph.pose_node(stale_after=0.3, image_reliability='reliable', use_image=False)
     camera = Camera(graph, ReliabilityPolicy.BEST_EFFORT)
