@@ -32,8 +32,7 @@ def generate_launch_description():
             SetEnvironmentVariable('OMP_WAIT_POLICY', EnvironmentVariable('OMP_WAIT_POLICY', default_value='PASSIVE')),
             PushRosNamespace(LaunchConfiguration('namespace')),
             *cameras(),
-            OpaqueFunction(function=pose_node),
-            ours('marker_node', condition=IfCondition(LaunchConfiguration('markers'))),
+            OpaqueFunction(function=estimators),
             OpaqueFunction(function=recorder, condition=IfCondition(LaunchConfiguration('record'))),
             rviz(),
         ]
@@ -80,10 +79,18 @@ def camera_is(kind):
     return IfCondition(EqualsSubstitution(LaunchConfiguration('camera'), kind))
 
 
-def pose_node(context):
-    """Return the pose node; body and weights override the parameter file only where they were given."""
+def estimators(context):
+    """Return pose and marker node; body and weights override the parameter file only where they were given."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ('body', 'weights')}
-    return [ours('pose_node', overrides=[{f'engine.{name}': value for name, value in given.items() if value}])]
+    given = {name: value for name, value in given.items() if value}
+    return [
+        ours('pose_node', overrides=[{f'engine.{name}': value for name, value in given.items()}]),
+        ours(
+            'marker_node',
+            condition=IfCondition(LaunchConfiguration('markers')),
+            overrides=[{'body': given['body']}] if 'body' in given else [],
+        ),
+    ]
 
 
 def ours(executable, condition=None, overrides=()):
@@ -107,19 +114,25 @@ def ours(executable, condition=None, overrides=()):
 def recorder(context):
     """Return the recording of what a later run can replay and compare with."""
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
+    prefix = f'/{namespace}' if namespace else ''
     names = [LaunchConfiguration(f'{topic}_topic').perform(context) for topic in ('image', 'depth', 'camera_info')]
-    topics = [name if name.startswith('/') else f'/{namespace}/{name}' for name in (*names, 'smpl_poses', 'body_model')]
+    topics = [name if name.startswith('/') else f'{prefix}/{name}' for name in (*names, 'smpl_poses', 'body_model')]
     command = ['ros2', 'bag', 'record', '-o', LaunchConfiguration('record_dir'), *topics]
     return [ExecuteProcess(cmd=command, output='screen')]
 
 
 def rviz():
-    """Return RViz in the namespace, so that its relative topics are ours."""
+    """Return RViz; the topics in its configuration become those of this launch."""
     return Node(
         package='rviz2',
         executable='rviz2',
         name='rviz2',
         arguments=['-d', LaunchConfiguration('rviz_config')],
+        remappings=[
+            ('/crib/image', LaunchConfiguration('image_topic')),
+            ('/crib/points', 'points'),
+            ('/crib/markers', 'markers'),
+        ],
         condition=IfCondition(LaunchConfiguration('rviz')),
         output='log',
     )

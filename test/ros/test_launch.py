@@ -58,6 +58,15 @@ def test_configuration_files_are_yaml(name):
     assert yaml.safe_load((ROOT / 'config' / name).read_text())
 
 
+def test_rviz_shows_the_topics_of_this_launch():
+    config = yaml.safe_load((ROOT / 'config/crib_monitor.rviz').read_text())
+    displays = config['Visualization Manager']['Displays']
+    shown = {display['Topic']['Value'] for display in displays if 'Topic' in display}
+    function = next(node for node in TREE.body if isinstance(node, ast.FunctionDef) and node.name == 'rviz')
+    remapped = {node.elts[0].value for node in ast.walk(function) if isinstance(node, ast.Tuple)}
+    assert shown == remapped
+
+
 def test_parameter_file_names_known_nodes():
     nodes = {name.rsplit('/', 1)[1] for name in yaml.safe_load((ROOT / 'config/crib_monitor.yaml').read_text())}
     assert nodes <= {'pose_node', 'marker_node', 'replay_node', 'synthetic_camera_node', 'viewer', 'report_node'}
