@@ -109,6 +109,24 @@ class Rendered(TensorRecord):
 
 
 @dataclass(frozen=True)
+class Observation(TensorRecord):
+    """What frames without 3D labels say about their people, in the crop; never the truth. Joints in one named order."""
+
+    keypoints: Float[Tensor, 'b k 2']
+    """2D joints in the crop, [-1, 1] from edge to edge."""
+    confidence: Float[Tensor, 'b k']
+    """Of the 2D joints; 0 where there is none. An occluded joint that was labelled counts."""
+    visibility: Float[Tensor, 'b k']
+    """1 where the camera sees the joint, so that its proxy may be trusted; 0 where it is occluded or unknown."""
+    depth: Float[Tensor, 'b h w'] | None = None
+    """Metres along z, of the crop, cleaned; 0 = hole."""
+    mask: Bool[Tensor, 'b h w'] | None = None
+    """Body mask Ma of `depth`."""
+    proxies: Float[Tensor, 'b k 3'] | None = None
+    """3D joints from the depth, camera frame, metres, not centred; meaningful where `visibility` is above 0."""
+
+
+@dataclass(frozen=True)
 class Intrinsics:
     """Pinhole camera with the distortion of its sensor_msgs/CameraInfo."""
 
