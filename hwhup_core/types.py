@@ -123,7 +123,8 @@ class Observation(TensorRecord):
     mask: Bool[Tensor, 'b h w'] | None = None
     """Body mask Ma of `depth`."""
     proxies: Float[Tensor, 'b k 3'] | None = None
-    """3D joints from the depth, camera frame, metres, not centred; meaningful where `visibility` is above 0."""
+    """3D joints from the depth, camera frame, metres, not centred; an occluded joint has its occluder's point, a joint
+    at which nothing was measured the origin."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ class BodyEstimate:
     subject_id: str
     state: State
     confidence: float
-    """Probability in [0, 1] that the mean joint error is below 0.1 m (calibrated on held-out synthetic data)."""
+    """Expected share of joints within 0.1 m of the truth, in [0, 1] (calibrated on held-out synthetic data)."""
     body_id: str
     body_hash: str
     weights_hash: str

@@ -125,13 +125,12 @@ def fit_calibration(engine: Engine, frames: Iterable[LabelledFrame]) -> dict[str
     """
     Return `sigma_floor_m` and `sigma_gain` of each joint, see `inference.uncertainty`.
 
-    Least squares of the joint error on the disagreement with the mirrored image, both at least zero; an isotropic
-    Gaussian of standard deviation s has a mean length of 1.6 s. The engine must carry `IDENTITY_CALIBRATION`, so that
-    what it claims is the disagreement itself.
+    Least squares of the joint's distance to the truth in the camera frame, placement included, on the disagreement with
+    the mirrored image, both numbers at least zero; an isotropic Gaussian of standard deviation s has a mean length of
+    1.6 s. The engine must carry `IDENTITY_CALIBRATION`, so that what it claims is the disagreement itself.
     """
     answers = collect_answers(engine, frames)
-    predicted = answers.predicted - answers.predicted[:, :1]
-    error = np.linalg.norm(predicted - (answers.true - answers.true[:, :1]), axis=-1) / MAXWELL_MEAN
+    error = np.linalg.norm(answers.predicted - answers.true, axis=-1) / MAXWELL_MEAN
     floors, gains = [], []
     for joint in range(error.shape[1]):
         floor, gain = _nonnegative_line(answers.sigma[:, joint], error[:, joint])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from hwhup_core.errors import ConfigError
 
@@ -18,18 +20,18 @@ class EngineConfig:
     """Network weights: the name of bundled weights, or the path of a .safetensors file with its JSON card."""
     body: str = 'infant'
     """Body model: `infant`, `adult`, or the path of an SMPL or SMIL file. Must be the body of the weights."""
-    device: str = 'cpu'
+    device: str = field(default='cpu', metadata={'choices': DEVICES})
     """Where the network runs: `cpu`, `cuda`, or `auto` (cuda where there is one)."""
-    threads: int = 1
+    threads: int = field(default=1, metadata={'range': (1, 64)})
     """CPU threads of the network, 1 to 64; holds for the whole process. More help only on idle cores: threads wait
     for each other, and beside a busy process two were measured ten times slower than one."""
     region: tuple[float, float, float] | None = None
     """Where a person is looked for at first: left edge, top edge and side of a square, pixels. None: the largest
     centred square of the image."""
-    box_margin: float = 1.35
+    box_margin: float = field(default=1.35, metadata={'range': (1.0, 3.0)})
     """Side of the person box as a multiple of the larger extent of the joints in the image, 1 to 3. Keep the value that
     the weights were trained with."""
-    refine_first: int = 3
+    refine_first: int = field(default=3, metadata={'range': (0, 5)})
     """How often the person box is made anew on a frame without a previous estimate, 0 to 5; each is a network run."""
     flip_test: bool = True
     """Average the estimate with that of the mirrored image. Their disagreement drives the uncertainty; without it the
@@ -37,25 +39,19 @@ class EngineConfig:
     up_in_camera: tuple[float, float, float] | None = None
     """Direction opposite to gravity in the camera's optical frame (x right, y down, z forward), any length. A camera
     that looks straight down has (0, 0, -1). Needed for the posture; None: the posture is unknown."""
-    max_aligned_depth_error_m: float = 0.08
+    max_aligned_depth_error_m: float = field(default=0.08, metadata={'range': (0.0, 10.0)})
     """Self-check: an estimate whose aligned depth error is larger is of low confidence. Metres."""
-    min_confidence: float = 0.2
-    """An estimate with a smaller confidence is of low confidence. Probability, 0 to 1."""
-    max_people: int = 1
+    min_confidence: float = field(default=0.2, metadata={'range': (0.0, 1.0)})
+    """An estimate with a smaller confidence is of low confidence. Expected share of joints within 0.1 m, 0 to 1."""
+    max_people: int = field(default=1, metadata={'range': (1, 16)})
     """The most estimates a frame gives. Without given boxes the engine follows one person."""
     subject_id: str = 'subject'
     """Name of the person followed; starts with a letter. Further people get a number after it."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        if self.device not in DEVICES:
-            raise ConfigError(f'device is {self.device!r}. Expected one of {", ".join(DEVICES)}.')
-        _check_range('threads', self.threads, 1, 64)
-        _check_range('box_margin', self.box_margin, 1.0, 3.0)
-        _check_range('refine_first', self.refine_first, 0, 5)
-        _check_range('min_confidence', self.min_confidence, 0.0, 1.0)
-        _check_range('max_aligned_depth_error_m', self.max_aligned_depth_error_m, 0.0, 10.0)
-        _check_range('max_people', self.max_people, 1, 16)
+        for one in fields(self):
+            _check_allowed(one.name, getattr(self, one.name), one.metadata)
         if not self.subject_id[:1].isalpha():
             raise ConfigError(f'subject_id is {self.subject_id!r}. Expected a name that starts with a letter.')
         _check_triple('region', self.region)
@@ -66,9 +62,13 @@ class EngineConfig:
             raise ConfigError('up_in_camera is the zero vector. Give a direction, such as 0, 0, -1, or leave it out.')
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f'{name} is {value}. Expected {low} to {high}.')
+def _check_allowed(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
+    if 'range' in allowed:
+        low, high = allowed['range']
+        if not low <= value <= high:
+            raise ConfigError(f'{name} is {value}. Expected {low} to {high}.')
+    if 'choices' in allowed and value not in allowed['choices']:
+        raise ConfigError(f'{name} is {value!r}. Expected one of {", ".join(allowed["choices"])}.')
 
 
 def _check_triple(name: str, value: tuple[float, float, float] | None) -> None:

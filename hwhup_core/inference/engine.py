@@ -201,6 +201,8 @@ class Engine:
 
     def _estimate(self, frame: Frame, intrinsics: Intrinsics, regressed: Regressed, subject_id: str) -> BodyEstimate:
         """Place the body in front of the real camera, check it, and write down everything."""
+        if regressed.prediction.camera.scale[0] <= 0:  # A body of no size: nothing that the network knows is there.
+            return self._nobody(frame, regressed.box, subject_id)
         posed = self._place(frame, intrinsics, regressed)
         if posed.placement.flat or not np.isfinite(posed.placement.translation).all():
             return self._nobody(frame, regressed.box, subject_id)
@@ -234,7 +236,8 @@ class Engine:
         orientations = _joint_orientations(rotations, self.body.parents)
         pixels = project(joints, intrinsics)
         sigma = joint_sigma(regressed.disagreement, self._calibration)
-        confidence = float(probability_within(GOOD_DISTANCE, sigma.mean(keepdims=True))[0])
+        joint_confidence = probability_within(GOOD_DISTANCE, sigma)
+        confidence = float(joint_confidence.mean())
         visibility = np.full(24, np.nan)
         if frame.depth is not None:
             visibility = joint_visibility(joints, pixels, self._radii, frame.depth, placement.comparison)
@@ -242,7 +245,7 @@ class Engine:
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
             subject_id=subject_id,
-            state=self._state(confidence, placement.aligned_depth_error),
+            state=self._state(confidence, placement.aligned_depth_error, frame.depth is not None),
             confidence=confidence,
             body_id=self.body.body_id,
             body_hash=self.body.hash,
@@ -255,7 +258,7 @@ class Engine:
             joint_orientations=orientations,
             joint_pixels=pixels,
             joint_visibility=visibility,
-            joint_confidence=probability_within(GOOD_DISTANCE, sigma),
+            joint_confidence=joint_confidence,
             joint_sigma=sigma,
             box=regressed.box,
             camera=np.array([float(camera.scale[0]), float(camera.shift[0, 0]), float(camera.shift[0, 1])]),
@@ -266,10 +269,10 @@ class Engine:
             self._meshes.append((estimate, posed.vertices))
         return estimate
 
-    def _state(self, confidence: float, aligned_depth_error: float) -> State:
-        """Return how far to trust an estimate; a number that is unknown (NaN) raises no doubt."""
-        disagrees = aligned_depth_error > self.config.max_aligned_depth_error_m
-        return State.LOW_CONFIDENCE if disagrees or confidence < self.config.min_confidence else State.ESTIMATED
+    def _state(self, confidence: float, aligned_depth_error: float, has_depth: bool) -> State:
+        """Return how far to trust an estimate; depth that says nothing about the body is a doubt, no depth is none."""
+        agrees = aligned_depth_error <= self.config.max_aligned_depth_error_m if has_depth else True
+        return State.ESTIMATED if agrees and not confidence < self.config.min_confidence else State.LOW_CONFIDENCE
 
     def _nobody(self, frame: Frame, box: PersonBox, subject_id: str) -> BodyEstimate:
         """Return the answer for a box without a person: every number is NaN."""

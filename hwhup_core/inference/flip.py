@@ -44,7 +44,7 @@ def mean_prediction(first: Prediction, second: Prediction) -> Prediction:
             (first.params.betas + second.params.betas) / 2,
         ),
         WeakPerspective(
-            (first.camera.scale * second.camera.scale).clamp(min=0).sqrt(),
+            (first.camera.scale.clamp(min=0) * second.camera.scale.clamp(min=0)).sqrt(),
             (first.camera.shift + second.camera.shift) / 2,
         ),
     )

@@ -185,12 +185,17 @@ def test_an_occluder_hides_the_joints_under_it(body):
     assert hidden.joint_visibility[15] == head == unknown.joint_visibility[15]
 
 
-def test_holes_everywhere_still_give_an_estimate(body):
+def test_holes_everywhere_give_an_estimate_that_nothing_checked(body):
     engine = make_engine(body, prediction_of(lying_params(), true_scale()))
     (estimate,) = engine(frame_with(np.zeros((480, 640), np.float32)), [BOX])
-    assert estimate.state == State.ESTIMATED
+    assert estimate.state == State.LOW_CONFIDENCE
     assert np.isnan(estimate.aligned_depth_error)
     assert np.isfinite(estimate.joint_positions).all()
+
+
+def test_a_crop_camera_without_size_holds_nobody(body):
+    (estimate,) = make_engine(body, prediction_of(lying_params(), -0.1))(frame_with(), [BOX])
+    assert estimate.state == State.NO_PERSON
 
 
 def test_an_empty_bed_holds_nobody(body):

@@ -47,7 +47,7 @@ def estimate(**changes):
         joint_visibility=np.where(np.arange(24) % 2, 1.0, np.nan),
         joint_confidence=np.full(24, np.nan),
         joint_sigma=np.full(24, 0.25),
-        box=PersonBox(320.5, 240.0, 300.0),
+        box=PersonBox(320.5, 240.0, 300.0, -1.25),
         camera=np.float32([0.75, 0.5, -0.25]),
         posture=Posture.PRONE,
         aligned_depth_error=np.float64(0.125),
