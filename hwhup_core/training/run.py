@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from hwhup_core.body.model import BodyModel, load_body
 from hwhup_core.config_io import load_config, save_config, to_plain
-from hwhup_core.evaluation.evaluate import IDENTITY_CALIBRATION, evaluate_engine, fit_calibration, held_out_frames
+from hwhup_core.evaluation.evaluate import (
+    IDENTITY_CALIBRATION,
+    LabelledFrame,
+    evaluate_engine,
+    fit_calibration,
+    held_out_frames,
+)
 from hwhup_core.geometry.rotations import matrix_to_rotation_6d
 from hwhup_core.inference.config import EngineConfig
 from hwhup_core.inference.engine import Engine
@@ -121,14 +129,19 @@ def write_weights(network: CompactRegressor, body: BodyModel, config: TrainConfi
     )
     engine_config = EngineConfig(body=config.body)
     engine = Engine(Loaded(network, replace(card, calibration=IDENTITY_CALIBRATION)), body, engine_config)
-    calibration = fit_calibration(engine, held_out_frames(body, config.seed + 2 * HELD_OUT_SEED, config.held_out))
+    calibration = fit_calibration(engine, _watched('calibrate', body, config.seed + 2 * HELD_OUT_SEED, config.held_out))
     card = replace(card, calibration=calibration)
     engine = Engine(Loaded(network, card), body, engine_config)
-    figures = evaluate_engine(engine, held_out_frames(body, config.seed + HELD_OUT_SEED, config.held_out))
+    figures = evaluate_engine(engine, _watched('evaluate', body, config.seed + HELD_OUT_SEED, config.held_out))
     metrics = {name: Measurement(i.mean, i.low, i.high, i.count) for name, i in figures.items()}
     written = save_checkpoint(stem, network, replace(card, metrics=metrics))
     logger.info('wrote %s, weights hash %s', stem, written.weights_hash)
     return stem
+
+
+def _watched(what: str, body: BodyModel, seed: int, count: int) -> Iterator[LabelledFrame]:
+    """Yield held-out frames behind a progress bar."""
+    return iter(tqdm(held_out_frames(body, seed, count), total=count, unit='frame', desc=what))
 
 
 def _commit() -> str:
