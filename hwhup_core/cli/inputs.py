@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,8 +110,9 @@ def read_camera(path: Path) -> Intrinsics:
     if not path.is_file():
         raise ConfigError(f'There is no camera file {path}.')
     try:
-        entries = yaml.safe_load(path.read_text())  # JSON is YAML, too.
-        return _camera_from(entries)
+        text = path.read_text(encoding='utf-8')
+        # JSON indented with tabs is not YAML.
+        return _camera_from(json.loads(text) if path.suffix == '.json' else yaml.safe_load(text))
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f'{path} is not a camera description ({error!r}). Expected JSON or YAML with fx, fy, cx, cy, width, '
