@@ -192,7 +192,9 @@ def test_camera_files(tmp_path):
     assert (camera.fy, camera.cx, camera.distortion_model) == (501.0, 320.5, 'plumb_bob')
     assert camera.distortion == (0.1, 0.0, 0.0, 0.0, 0.0)
     matrix = tmp_path / 'matrix.json'
-    matrix.write_text('{\n\t"width": 640, "height": 480, "intrinsic_matrix": [600, 0, 0, 0, 601, 0, 319, 239, 1]\n}')  # With a tab.
+    matrix.write_text(
+        '{\n\t"width": 640, "height": 480, "intrinsic_matrix": [600, 0, 0, 0, 601, 0, 319, 239, 1]\n}'
+    )  # With a tab.
     assert (read_camera(matrix).fy, read_camera(matrix).cy) == (601.0, 239.5)
 
 
