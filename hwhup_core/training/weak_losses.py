@@ -159,7 +159,7 @@ def depth_term(
     backend: str = 'auto',
 ) -> Float[Tensor, '']:
     """
-    Return LD: rendered against observed depth, up to one offset an image, where both body masks agree (equation 3, method 3.4).
+    Return LD (m^2): rendered against observed depth, up to one offset an image, where both masks are (method 3.4).
 
     The gradient reaches the vertices only: camera, offset and mask are constants ("one-way propagation").
     """
