@@ -1,0 +1,169 @@
+"""
+The best fit so far of every image of a data set, saved with each checkpoint.
+
+A row is 72 axis-angle numbers and 10 betas of the image as it lies on disk, neither turned nor mirrored, and no camera
+(method 2.5). Images of one pose under several covers follow each other in the data set and share the row
+index // covers. Zeros with an infinite score mean: never fitted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from hwhup_core.body.model import BodyModel, require_same_body
+from hwhup_core.errors import AssetError, ConfigError
+from hwhup_core.fitting.smplify import pack, unpack
+from hwhup_core.types import BodyParams
+
+FORMAT_VERSION = 1
+HEADER = 'hwhup_fit_store'
+"""Key of the JSON header in the metadata of the safetensors file."""
+ROW_NUMBERS = 82
+
+
+class FitStore:
+    """Fits and scores by image index; bound to one data set and one body, whose betas mean something else elsewhere."""
+
+    def __init__(self, dataset: str, images: int, body: BodyModel, covers: int = 1) -> None:
+        if covers < 1 or images < 1 or images % covers:
+            raise ConfigError(f'{images} images do not divide into groups of {covers} covers. Check both numbers.')
+        self.dataset, self.images, self.covers = dataset, images, covers
+        self.body_id, self.body_hash = body.body_id, body.hash
+        self.fits: Tensor = torch.zeros(images // covers, ROW_NUMBERS)
+        self.scores: Tensor = torch.full((images // covers,), torch.inf)
+        """Of each row when it was written, in the augmentation of that moment, px^2."""
+
+    def to(self, device: torch.device | str) -> FitStore:
+        """Move the rows to where the training runs, and return the store."""
+        self.fits, self.scores = self.fits.to(device), self.scores.to(device)
+        return self
+
+    def rows(self, indices: Int[Tensor, ' b']) -> Int[Tensor, ' b']:
+        """Return the row of each image."""
+        outside = (indices < 0) | (indices >= self.images)
+        if outside.any():
+            raise ConfigError(
+                f'No image {int(indices[outside][0])} in the fit store of {self.dataset!r} with {self.images} images. '
+                'Use the store of the data set that the batch comes from.'
+            )
+        return indices.to(self.fits.device) // self.covers
+
+    def get(self, indices: Int[Tensor, ' b']) -> tuple[BodyParams, Bool[Tensor, ' b']]:
+        """Return the best fits of the images as they lie on disk, and which images have one."""
+        rows = self.rows(indices)
+        return unpack(self.fits[rows]), self.scores[rows].isfinite()
+
+    def put(
+        self, indices: Int[Tensor, ' b'], params: BodyParams, scores: Float[Tensor, ' b'], accepted: Bool[Tensor, ' b']
+    ) -> None:
+        """
+        Write the accepted fits, whose parameters belong to the images as they lie on disk.
+
+        Of several for the same row the best score is written, so that the result does not depend on their order. A fit
+        that is not finite is never written.
+        """
+        fits, scores = pack(params).detach().to(self.fits), scores.detach().to(self.scores)
+        rows = self.rows(indices)
+        wanted = accepted.to(rows.device) & scores.isfinite() & fits.isfinite().all(dim=1)
+        rows, fits, scores = rows[wanted], fits[wanted], scores[wanted]
+        best = _best_of_each(rows, scores, len(self.fits))
+        self.fits[rows[best]] = fits[best]
+        self.scores[rows[best]] = scores[best]
+
+
+def _best_of_each(rows: Int[Tensor, ' n'], scores: Float[Tensor, ' n'], length: int) -> Int[Tensor, ' m']:
+    """Return the position of the lowest score of each row that occurs, the first one where scores are equal."""
+    lowest = scores.new_full((length,), torch.inf).scatter_reduce(0, rows, scores, 'amin')
+    candidates = torch.nonzero(scores == lowest[rows]).squeeze(1)
+    first = rows.new_full((length,), len(rows)).scatter_reduce(0, rows[candidates], candidates, 'amin')
+    return first[first < len(rows)]
+
+
+def save_fit_store(store: FitStore, path: str | Path) -> None:
+    """Write one safetensors file with a JSON header; the old file stays whole until the new one is."""
+    path = Path(path)
+    header = {
+        'format_version': FORMAT_VERSION,
+        'dataset': store.dataset,
+        'images': store.images,
+        'covers': store.covers,
+        'body_id': store.body_id,
+        'body_hash': store.body_hash,
+    }
+    tensors = {'fits': store.fits.cpu().contiguous(), 'scores': store.scores.cpu().contiguous()}
+    content = safetensors.torch.save(tensors, {HEADER: json.dumps(header)})
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise AssetError(
+            f'Cannot write the fit store {path}: {error.strerror}. Free some space or choose another folder; what was '
+            'there before is still whole.'
+        ) from error
+
+
+def load_fit_store(path: str | Path, dataset: str, images: int, body: BodyModel, covers: int = 1) -> FitStore:
+    """Return the store in a file; one of another data set, size or body is refused."""
+    path = Path(path)
+    store = FitStore(dataset, images, body, covers)
+    header, tensors = _read(path)
+    if header.get('format_version') != FORMAT_VERSION:
+        raise AssetError(
+            f'{path} has format version {header.get("format_version")}, this program reads {FORMAT_VERSION}. Update '
+            'the older of the two.'
+        )
+    for name, expected in (('dataset', dataset), ('images', images), ('covers', covers)):
+        if header.get(name) != expected:
+            raise AssetError(
+                f'{path} holds fits with {name} {header.get(name)!r}. Expected {expected!r}. Give the store of this '
+                'data set, or start without one.'
+            )
+    try:
+        require_same_body(str(header.get('body_id')), str(header.get('body_hash')), body)
+    except AssetError as error:
+        raise AssetError(f'{path}: {error}') from error
+    for name, tensor in (('fits', store.fits), ('scores', store.scores)):
+        found = tensors.get(name)
+        if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype or found.isnan().any():
+            raise AssetError(f'{path}: {name} is missing, damaged or of another shape. Start without a store.')
+    store.fits, store.scores = tensors['fits'], tensors['scores']
+    return store
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safetensors.safe_open(path, framework='pt') as file:
+            header = json.loads((file.metadata() or {}).get(HEADER, 'null'))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise AssetError(f'Cannot read the fit store {path}: {error.strerror or error}. Check the path.') from error
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise AssetError(f'{path} is not a whole fit store: {error}. Copy it again or start without.') from error
+    if not isinstance(header, dict):
+        raise AssetError(f'{path} has no header of a fit store; it is another kind of file. Check the path.')
+    return header, tensors
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write through a temporary neighbour, so that the file is whole at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.partial')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)  # mkstemp makes files for the owner only.
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise

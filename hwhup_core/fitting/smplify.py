@@ -1,0 +1,267 @@
+"""
+SMPLify in the loop (method 2): bodies fitted to 2D key points, from a first guess, in batches, without the mesh.
+
+First the camera stage (translation and global orientation, from the torso), then the body stage (pose, shape and global
+orientation). Samples do not know each other. Nothing given is changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hwhup_core.body.priors import MixturePrior
+from hwhup_core.errors import ConfigError
+from hwhup_core.fitting import energies
+from hwhup_core.fitting.config import SmplifyConfig
+from hwhup_core.fitting.keypoint_sets import KeypointSet, PointMap, point_map
+from hwhup_core.fitting.minimise import AdamSettings, CapturedMinimiser, Energy, I, minimise
+from hwhup_core.geometry.cameras import crop_translation
+from hwhup_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from hwhup_core.types import BodyParams, Prediction, Skeleton, TensorRecord
+
+FARTHEST_PX = 1e6
+"""Key points are drawn in to this distance, so that the square of any error is a finite float32."""
+
+
+@runtime_checkable
+class HasSkeleton(Protocol):
+    """What a fit needs of a body: `BodyModel`, or another implementation to compare with."""
+
+    landmark_names: tuple[str, ...]
+
+    def skeleton(self, params: BodyParams) -> Skeleton:
+        """Return joints and landmarks."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fit(TensorRecord):
+    """Fitted bodies. Always finite, but for the score."""
+
+    params: BodyParams
+    translation: Float[Tensor, 'b 3']
+    """Before the crop camera of 5000 px and 224 px; metres."""
+    score: Float[Tensor, ' b']
+    """Mean reprojection energy over the set's joints, px^2; infinite where nothing was fitted."""
+    valid: Bool[Tensor, ' b']
+    """Score below the threshold: fit to teach the network."""
+
+
+@dataclass(frozen=True)
+class Observation(TensorRecord):
+    """Key points made safe: finite everywhere, joints that play no part at confidence 0."""
+
+    pixels: Float[Tensor, 'b k 2']
+    """0 to 224; 0 where not seen."""
+    confidence: Float[Tensor, 'b k']
+    """Of the body stage and of the scores."""
+    placing: Float[Tensor, 'b k']
+    """Confidence of the joints that a stored fit's camera is solved from."""
+    torso: Float[Tensor, 'b k']
+    """1 for the joints that pull in the camera stage."""
+
+
+@dataclass(frozen=True)
+class CameraInputs(TensorRecord):
+    """What stays fixed in the camera stage. Turning the root turns all points about the pelvis: no body is needed."""
+
+    points: Float[Tensor, 'b k 3']
+    """Relative to the pelvis, at no global rotation."""
+    pelvis: Float[Tensor, 'b 3']
+    pixels: Float[Tensor, 'b k 2']
+    torso: Float[Tensor, 'b k']
+    first_distance: Float[Tensor, ' b']
+
+
+@dataclass(frozen=True)
+class BodyInputs(TensorRecord):
+    """What stays fixed in the body stage."""
+
+    translation: Float[Tensor, 'b 3']
+    pixels: Float[Tensor, 'b k 2']
+    confidence: Float[Tensor, 'b k']
+    prior_weight: Float[Tensor, ' b']
+    """The same for all; a tensor, so that a captured iteration follows the epoch."""
+
+
+def fit(
+    body: HasSkeleton,
+    initial: Prediction,
+    keypoints: Float[Tensor, 'b k 3'],
+    keypoint_set: KeypointSet,
+    prior: MixturePrior,
+    config: SmplifyConfig,
+    prior_weight: float,
+) -> Fit:
+    """Return the fits of one batch; in a training loop keep a `Smplify`, which captures its CUDA graphs only once."""
+    return Smplify(body, keypoint_set, prior, config).fit(initial, keypoints, prior_weight)
+
+
+class Smplify:
+    """Fits batches of key points; keeps the captured iterations of each batch size on CUDA."""
+
+    def __init__(
+        self, body: HasSkeleton, keypoint_set: KeypointSet, prior: MixturePrior, config: SmplifyConfig
+    ) -> None:
+        self.keypoint_set, self.config = keypoint_set, config
+        self._body, self._prior = body, prior
+        self._map = point_map(keypoint_set, body.landmark_names)
+        self._adam = AdamSettings(config.learning_rate, config.adam_betas)
+        self._captured: dict[tuple[object, ...], CapturedMinimiser] = {}
+
+    def fit(self, initial: Prediction, keypoints: Float[Tensor, 'b k 3'], prior_weight: float) -> Fit:
+        """
+        Return the fits from the (detached) guess `initial` to key points (x, y in pixels 0 to 224, confidence).
+
+        `prior_weight` is `EnergyWeights.prior_weight_at(epoch)`. A sample without a visible joint, or whose guess is
+        not finite or not before the camera, comes back as it was (made finite), invalid, with an infinite score.
+        """
+        with torch.enable_grad(), torch.autocast(keypoints.device.type, enabled=False):
+            return self._fit(initial, keypoints, prior_weight).detach()
+
+    def _fit(self, initial: Prediction, keypoints: Float[Tensor, 'b k 3'], prior_weight: float) -> Fit:
+        seen = self.observe(keypoints)
+        first, first_translation, usable = _safe_start(initial)
+        root, translation = self._camera_stage(first, first_translation, seen)
+        start = torch.cat([root, matrix_to_axis_angle(first.joint_rotations).flatten(1), first.betas], dim=1)
+        weight = torch.full_like(translation[:, 0], prior_weight)
+        inputs = BodyInputs(translation, seen.pixels, seen.confidence, weight)
+        fitted = self._minimise(self.body_energy, start, inputs, self.config.body_iterations)
+        found = usable & (seen.confidence > 0).any(dim=1)
+        found &= torch.cat([fitted, translation], dim=1).isfinite().all(dim=1)
+        params = choose_params(found, unpack(fitted), first)
+        translation = torch.where(found[:, None], translation, first_translation)
+        score = torch.where(found, self.score(params, translation, seen), torch.inf)
+        return Fit(params, translation, score, score < self.config.threshold)
+
+    def observe(self, keypoints: Float[Tensor, 'b k 3']) -> Observation:
+        """Return the key points as the fit reads them; a joint with a non-finite entry counts as not seen."""
+        expected = len(self.keypoint_set.joints)
+        if keypoints.shape[1] != expected:
+            raise ConfigError(
+                f'{keypoints.shape[1]} key points, but the set {self.keypoint_set.name} has {expected}. Name the set '
+                'they belong to.'
+            )
+        here = self._map_for(keypoints)
+        finite = keypoints.detach().isfinite().all(dim=2)
+        safe = torch.where(finite[..., None], keypoints.detach().clamp(-FARTHEST_PX, FARTHEST_PX), 0.0)
+        confidence = safe[..., 2].clamp(min=0.0)
+        return Observation(
+            pixels=safe[..., :2].contiguous(),
+            confidence=confidence * here.fitted,
+            placing=confidence * here.placing,
+            torso=_torso_weights(confidence, finite, here, self.config.pull_hidden_torso),
+        )
+
+    def points(self, params: BodyParams) -> Float[Tensor, 'b k 3']:
+        """Return the set's joints on the body, metres; the origin for those it lacks."""
+        skeleton = self._body.skeleton(params)
+        return self._map_for(params.betas).mix @ torch.cat([skeleton.joints, skeleton.landmarks], dim=1)
+
+    def score(self, params: BodyParams, translation: Float[Tensor, 'b 3'], seen: Observation) -> Float[Tensor, ' b']:
+        """Return the score of given bodies, px^2; infinite where nothing is seen."""
+        with torch.no_grad():
+            projected = energies.project_to_crop(self.points(params), translation)
+            return energies.reprojection_score(projected, seen.pixels, seen.confidence, self.config.sigma_px)
+
+    def camera_energy(self, variable: Float[Tensor, 'b 6'], inputs: CameraInputs) -> Float[Tensor, ' b']:
+        """Return the energy of global orientation (axis-angle) and translation."""
+        turned = inputs.points @ axis_angle_to_matrix(variable[:, :3]).transpose(1, 2)
+        projected = energies.project_to_crop(turned + inputs.pelvis[:, None], variable[:, 3:])
+        torso = energies.torso_energy(projected, inputs.pixels, inputs.torso)
+        distance = energies.distance_energy(variable[:, 5], inputs.first_distance)
+        return energies.camera_energy(torso, distance, self.config.weights)
+
+    def body_energy(self, variable: Float[Tensor, 'b 82'], inputs: BodyInputs) -> Float[Tensor, ' b']:
+        """Return the energy of global orientation, pose (axis-angle) and shape."""
+        pose, betas = variable[:, 3:72], variable[:, 72:]
+        projected = energies.project_to_crop(self.points(unpack(variable)), inputs.translation)
+        reprojection = energies.reprojection_energy(projected, inputs.pixels, inputs.confidence, self.config.sigma_px)
+        prior = self._prior(pose)
+        return energies.body_energy(reprojection, prior, pose, betas, inputs.prior_weight, self.config.weights)
+
+    def _camera_stage(
+        self, first: BodyParams, translation: Float[Tensor, 'b 3'], seen: Observation
+    ) -> tuple[Float[Tensor, 'b 3'], Float[Tensor, 'b 3']]:
+        """Return global orientation (axis-angle) and translation."""
+        upright = torch.eye(3).to(translation).expand_as(first.global_rotation)
+        with torch.no_grad():
+            posed = BodyParams(upright, first.joint_rotations, first.betas)
+            pelvis = self._body.skeleton(posed).joints[:, 0]
+            points = self.points(posed) - pelvis[:, None]
+        inputs = CameraInputs(points, pelvis, seen.pixels, seen.torso, translation[:, 2])
+        start = torch.cat([matrix_to_axis_angle(first.global_rotation), translation], dim=1)
+        placed = self._minimise(self.camera_energy, start, inputs, self.config.camera_iterations)
+        return placed[:, :3], placed[:, 3:]
+
+    def _minimise(
+        self, energy: Energy[I], start: Float[Tensor, 'b n'], inputs: I, iterations: int
+    ) -> Float[Tensor, 'b n']:
+        """Return the minimised variables: captured on CUDA, else in a plain loop."""
+        if not start.is_cuda:
+            return minimise(energy, start, inputs, iterations, self._adam)
+        key = (type(inputs), start.shape, start.dtype, start.device)
+        if key not in self._captured:
+            self._captured[key] = CapturedMinimiser(energy, start, inputs, self._adam)
+        return self._captured[key](start, inputs, iterations)
+
+    def _map_for(self, like: Tensor) -> PointMap:
+        """Return the map on the device and in the type of `like`; moved there once."""
+        if (self._map.mix.device, self._map.mix.dtype) != (like.device, like.dtype):
+            self._map = self._map.to(like.device, like.dtype)
+        return self._map
+
+
+def unpack(variable: Float[Tensor, 'b 82']) -> BodyParams:
+    """Return the body of 72 axis-angle numbers (root first) and 10 betas."""
+    rotations = axis_angle_to_matrix(variable[:, :72].unflatten(1, (24, 3)))
+    return BodyParams(rotations[:, 0], rotations[:, 1:], variable[:, 72:])
+
+
+def pack(params: BodyParams) -> Float[Tensor, 'b 82']:
+    """Return 72 axis-angle numbers (root first) and 10 betas: a row of SPIN's fits."""
+    rotations = torch.cat([params.global_rotation[:, None], params.joint_rotations], dim=1)
+    return torch.cat([matrix_to_axis_angle(rotations).flatten(1), params.betas], dim=1)
+
+
+def _safe_start(initial: Prediction) -> tuple[BodyParams, Float[Tensor, 'b 3'], Bool[Tensor, ' b']]:
+    """Return the guess without its graph, and where it can be used; elsewhere a T-pose 50 m away stands in."""
+    params, camera = initial.params.detach(), initial.camera.detach()
+    translation = crop_translation(camera)
+    numbers = torch.cat([params.global_rotation.flatten(1), params.joint_rotations.flatten(1), params.betas], dim=1)
+    usable = numbers.isfinite().all(dim=1) & translation.isfinite().all(dim=1) & (translation[:, 2] > energies.NEAREST)
+    identity = torch.eye(3).to(params.betas)
+    rest = BodyParams(
+        identity.expand_as(params.global_rotation),
+        identity.expand_as(params.joint_rotations),
+        torch.zeros_like(params.betas),
+    )
+    far = torch.tensor([0.0, 0.0, 50.0]).to(translation)
+    return choose_params(usable, params, rest), torch.where(usable[:, None], translation, far), usable
+
+
+def choose_params(first: Bool[Tensor, ' b'], one: BodyParams, other: BodyParams) -> BodyParams:
+    """Return `one` where `first`, else `other`."""
+    return BodyParams(
+        torch.where(first[:, None, None], one.global_rotation, other.global_rotation),
+        torch.where(first[:, None, None, None], one.joint_rotations, other.joint_rotations),
+        torch.where(first[:, None], one.betas, other.betas),
+    )
+
+
+def _torso_weights(
+    confidence: Float[Tensor, 'b k'], finite: Bool[Tensor, 'b k'], here: PointMap, pull_hidden: bool
+) -> Float[Tensor, 'b k']:
+    """Return 1 for the joint that each of hips and shoulders is taken from, 0 for all others."""
+    last = here.torso[:, -1].expand(len(confidence), -1)
+    if pull_hidden:
+        return torch.zeros_like(confidence).scatter_(1, last, 1.0) * finite
+    visible = (confidence > 0)[:, here.torso]
+    first = visible.int().argmax(dim=2, keepdim=True)
+    chosen = here.torso.expand(len(confidence), -1, -1).gather(2, first).squeeze(2)
+    return torch.zeros_like(confidence).scatter_(1, chosen, visible.any(dim=2).to(confidence))

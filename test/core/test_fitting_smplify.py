@@ -1,0 +1,335 @@
+"""The fit: recovers known bodies, equals plain loops and smplx's full mesh, leaves its arguments alone, never NaN."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from hwhup_core.body.export import to_smplx_struct
+from hwhup_core.body.files import read_body_file
+from hwhup_core.body.joints import COCO_17, index
+from hwhup_core.body.model import ASSETS, load_body
+from hwhup_core.body.priors import Mixture, MixturePrior
+from hwhup_core.errors import ConfigError
+from hwhup_core.fitting.config import PRESETS, SmplifyConfig
+from hwhup_core.fitting.energies import project_to_crop
+from hwhup_core.fitting.keypoint_sets import keypoint_set, point_map
+from hwhup_core.fitting.minimise import AdamSettings, CapturedMinimiser, minimise
+from hwhup_core.fitting.naive import naive_fit
+from hwhup_core.fitting.smplify import BodyInputs, Fit, Smplify, fit, pack, unpack
+from hwhup_core.geometry.cameras import crop_translation
+from hwhup_core.geometry.rotations import axis_angle_to_matrix
+from hwhup_core.types import BodyParams, Prediction, WeakPerspective
+
+SHORT = SmplifyConfig(camera_iterations=6, body_iterations=8)
+
+
+@pytest.fixture(scope='module')
+def body():
+    return load_body('adult')
+
+
+@pytest.fixture(scope='module')
+def prior():
+    rng = np.random.default_rng(0)
+    covariances = np.stack([np.diag(rng.uniform(0.05, 0.3, 69)) for _ in range(8)])
+    return MixturePrior(Mixture(rng.normal(size=(8, 69)) * 0.15, covariances, np.full(8, 1 / 8)))
+
+
+def crop_camera(count):
+    return WeakPerspective(torch.full((count,), 0.9), torch.tensor([[0.02, -0.1]]).repeat(count, 1))
+
+
+def scene(body, name='smpl_24', count=4, spread=0.12, dtype=torch.float32):
+    """Return key points of known bodies and a first guess beside them."""
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.randn(count, 82, generator=generator) * 0.25
+    guess = unpack(truth + torch.randn(count, 82, generator=generator) * spread)
+    shown = points_of(body, name, unpack(truth))
+    pixels = project_to_crop(shown, crop_translation(crop_camera(count)))
+    keypoints = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=2)
+    return keypoints.to(dtype), Prediction(guess, crop_camera(count)).map(lambda tensor: tensor.to(dtype))
+
+
+def points_of(body, name, params):
+    skeleton = body.skeleton(params)
+    return point_map(keypoint_set(name), body.landmark_names).mix @ torch.cat(
+        [skeleton.joints, skeleton.landmarks], dim=1
+    )
+
+
+def pixel_errors(body, name, found, keypoints):
+    projected = project_to_crop(points_of(body, name, found.params), found.translation)
+    return (projected - keypoints[..., :2]).norm(dim=2)
+
+
+def largest_turn(one: BodyParams, other: BodyParams):
+    """Return the largest angle between rotations, radians."""
+    return (
+        max(
+            float((getattr(one, name).mT @ getattr(other, name) - torch.eye(3).to(one.betas)).norm(dim=(-1, -2)).max())
+            for name in ('global_rotation', 'joint_rotations')
+        )
+        / 2**0.5
+    )
+
+
+@pytest.mark.parametrize('name', ['spin_49', 'slp_14'])
+def test_recovers_the_reprojection_of_known_bodies(body, prior, name):
+    keypoints, initial = scene(body, name)
+    before = Fit(initial.params, crop_translation(initial.camera), torch.zeros(4), torch.ones(4).bool())
+    found = fit(body, initial, keypoints, keypoint_set(name), prior, PRESETS['paper'], 0.5)
+    live = point_map(keypoint_set(name), body.landmark_names).fitted
+    errors = pixel_errors(body, name, found, keypoints)[:, live]
+    assert found.valid.all()
+    assert errors.mean() < 2.5
+    assert errors.mean() < 0.35 * pixel_errors(body, name, before, keypoints)[:, live].mean()
+
+
+def test_the_prior_weight_reaches_the_optimiser(body, prior):
+    keypoints, initial = scene(body)
+    smplify = Smplify(body, keypoint_set('smpl_24'), prior, SHORT)
+    energies = [
+        prior(pack(smplify.fit(initial, keypoints, weight).params)[:, 3:72]).mean() for weight in (0.0, 4.78, 47.8)
+    ]
+    assert energies[0] > energies[1] > energies[2]
+
+
+def test_score_is_the_mean_over_the_set(body, prior):
+    keypoints, initial = scene(body)
+    keypoints[:, 5:, 2] = 0
+    found = fit(body, initial, keypoints, keypoint_set('smpl_24'), prior, SHORT, 4.78)
+    projected = project_to_crop(points_of(body, 'smpl_24', found.params), found.translation)
+    squared = (projected - keypoints[..., :2])[:, :5] ** 2
+    expected = (1e4 * squared / (1e4 + squared)).sum(dim=(1, 2)) / 24
+    assert torch.allclose(found.score, expected, rtol=1e-4)
+    assert found.valid.tolist() == (found.score < 100).tolist()
+
+
+def test_batch_equals_one_sample_at_a_time(body, prior):
+    keypoints, initial = scene(body, 'coco_17')
+    keypoints[2, :4, 2] = 0
+    smplify = Smplify(body, keypoint_set('coco_17'), prior, SHORT)
+    together = smplify.fit(initial, keypoints, 4.78)
+    for sample in (0, 2):
+        one = [sample]
+        alone = smplify.fit(initial[one], keypoints[one], 4.78)
+        assert largest_turn(alone.params, together.params[one]) < 1e-4
+        assert torch.allclose(alone.translation, together.translation[one], atol=1e-4)
+        assert torch.allclose(alone.score, together.score[one], rtol=1e-3)
+
+
+def naive_twin(smplify, points, initial, keypoints, prior, config):
+    found, translation = naive_fit(
+        points,
+        pack(initial.params),
+        crop_translation(initial.camera),
+        smplify.observe(keypoints),
+        prior,
+        config,
+        4.78,
+    )
+    return unpack(found), translation
+
+
+@pytest.mark.parametrize('preset', ['paper', 'released_code'])
+def test_equals_the_plain_loop_in_double(body, prior, preset):
+    body, prior = load_body('adult').double(), MixturePrior(Mixture(*mixture_of(prior))).double()
+    keypoints, initial = scene(load_body('adult'), 'spin_49', count=2, dtype=torch.float64)
+    keypoints[0, :25, 2] = 0.3
+    config = replace(PRESETS[preset], camera_iterations=12, body_iterations=15)
+    smplify = Smplify(body, keypoint_set('spin_49'), prior, config)
+    found = smplify.fit(initial, keypoints, 4.78)
+
+    def points(root, pose, betas):
+        rotations = axis_angle_to_matrix(pose.unflatten(1, (23, 3)))
+        return smplify.points(BodyParams(axis_angle_to_matrix(root), rotations, betas))
+
+    params, translation = naive_twin(smplify, points, initial, keypoints, prior, config)
+    # Adam divides by the size of the gradient: where that is only rounding, so is the difference.
+    assert largest_turn(found.params, params) < 1e-6
+    assert torch.allclose(found.translation, translation, atol=1e-6)
+
+
+def mixture_of(prior):
+    """Return a mixture as wide as the prior's, since a prior keeps no covariances."""
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(2, 69)) * 0.1, np.stack([0.1 * np.eye(69)] * 2), np.full(2, 0.5)
+
+
+def test_equals_the_same_fit_through_the_full_mesh_of_smplx(body, prior):
+    smplx = pytest.importorskip('smplx')
+    struct = smplx.utils.Struct(**to_smplx_struct(read_body_file(ASSETS / 'adult.npz')))
+    count = 3
+    reference = smplx.SMPL('', data_struct=struct, batch_size=count)
+    keypoints, initial = scene(body, 'spin_49', count=count)
+    # smplx appends the same 21 surface points to the 24 joints; with these alone our own fit has to use the same.
+    ours = SurfaceOnly(body)
+    smplify = Smplify(ours, keypoint_set('spin_49'), prior, SHORT)
+    mix = point_map(keypoint_set('spin_49'), ours.landmark_names).mix
+
+    def points(root, pose, betas):
+        return mix @ reference(global_orient=root, body_pose=pose, betas=betas).joints
+
+    found = smplify.fit(initial, keypoints, 4.78)
+    params, translation = naive_twin(smplify, points, initial, keypoints, prior, SHORT)
+    assert largest_turn(found.params, params) < 1e-4
+    assert torch.allclose(found.params.betas, params.betas, atol=1e-4)
+    assert torch.allclose(found.translation, translation, atol=1e-4)
+
+
+class SurfaceOnly:
+    """The body without its COCO key points."""
+
+    def __init__(self, body):
+        self.body, self.landmark_names = body, body.landmark_names[:21]
+
+    def skeleton(self, params):
+        whole = self.body.skeleton(params)
+        return replace(whole, landmarks=whole.landmarks[:, :21])
+
+
+def tensors_in(record):
+    for field in fields(record):
+        value = getattr(record, field.name)
+        yield from [value] if isinstance(value, torch.Tensor) else tensors_in(value)
+
+
+def test_no_argument_is_changed(body, prior):
+    keypoints, initial = scene(body, 'spin_49')
+    keypoints[0, 3] = torch.nan
+    given = [keypoints, *tensors_in(initial)]
+    copies = [tensor.clone() for tensor in given]
+    fit(body, initial, keypoints, keypoint_set('spin_49'), prior, SHORT, 4.78)
+    assert all(torch.equal(one.nan_to_num(-1), other.nan_to_num(-1)) for one, other in zip(given, copies))
+
+
+def test_no_gradient_and_no_mode_of_the_caller_gets_in(body, prior):
+    keypoints, initial = scene(body)
+    smplify = Smplify(body, keypoint_set('smpl_24'), prior, SHORT)
+    expected = smplify.fit(initial, keypoints, 4.78)
+    traced = initial.map(lambda tensor: tensor.clone().requires_grad_())
+    with torch.no_grad(), torch.autocast('cpu', dtype=torch.bfloat16):
+        found = smplify.fit(traced, keypoints, 4.78)
+    assert not found.params.betas.requires_grad
+    assert all(torch.equal(one, other) for one, other in zip(tensors_in(found), tensors_in(expected)))
+
+
+def test_samples_that_cannot_be_fitted_are_marked_and_harm_nobody(body, prior):
+    keypoints, initial = scene(body, count=6)
+    expected = fit(body, initial, keypoints, keypoint_set('smpl_24'), prior, SHORT, 4.78)
+    keypoints[0, :, 2] = 0  # No visible joint.
+    keypoints[1] = torch.nan
+    betas, scale = initial.params.betas.clone(), initial.camera.scale.clone()
+    betas[2], scale[3], scale[4] = torch.nan, -0.5, torch.inf
+    broken = replace(initial, params=replace(initial.params, betas=betas), camera=replace(initial.camera, scale=scale))
+    found = fit(body, broken, keypoints, keypoint_set('smpl_24'), prior, SHORT, 4.78)
+    assert found.valid.tolist() == [False] * 5 + [True]
+    assert found.score.isinf().tolist() == [True] * 5 + [False]
+    assert all(tensor.isfinite().all() for tensor in (*tensors_in(found.params), found.translation))
+    assert torch.equal(found.params.global_rotation[0], initial.params.global_rotation[0])
+    assert torch.allclose(found.params.joint_rotations[5], expected.params.joint_rotations[5], atol=1e-5)
+
+
+def test_a_hidden_joint_may_hold_anything(body, prior):
+    keypoints, initial = scene(body)
+    joint = index('left_wrist')
+    keypoints[:, joint, 2] = 0
+    expected = fit(body, initial, keypoints, keypoint_set('smpl_24'), prior, SHORT, 4.78)
+    for value in (1e30, torch.inf, torch.nan):
+        keypoints[:, joint, :2] = value
+        found = fit(body, initial, keypoints, keypoint_set('smpl_24'), prior, SHORT, 4.78)
+        assert torch.equal(found.params.joint_rotations, expected.params.joint_rotations)
+
+
+def test_ignored_joints_have_no_say(body, prior):
+    keypoints, initial = scene(body, 'spin_49')
+    smplify = Smplify(body, keypoint_set('spin_49'), prior, replace(SHORT, camera_iterations=0))
+    expected = smplify.fit(initial, keypoints, 4.78)
+    keypoints[:, [1, 9, 12, 27, 28], :2] += 50
+    found = smplify.fit(initial, keypoints, 4.78)
+    assert torch.equal(found.score, expected.score)
+    keypoints[:, 8, :2] += 50
+    assert not torch.equal(smplify.fit(initial, keypoints, 4.78).score, expected.score)
+
+
+def test_torso_is_taken_from_the_first_visible_slot(body, prior):
+    keypoints = torch.ones(3, 49, 3)
+    keypoints[1, [9, 5], 2] = 0  # OpenPose's right hip and left shoulder are hidden.
+    keypoints[2, [12, 28], 2] = 0  # No left hip at all.
+    paper = Smplify(body, keypoint_set('spin_49'), prior, PRESETS['paper']).observe(keypoints)
+    used = [torch.nonzero(row).flatten().tolist() for row in paper.torso]
+    assert used == [[2, 5, 9, 12], [2, 12, 27, 34], [2, 5, 9]]
+    code = Smplify(body, keypoint_set('spin_49'), prior, PRESETS['released_code']).observe(keypoints)
+    assert [torch.nonzero(row).flatten().tolist() for row in code.torso] == [[27, 28, 33, 34]] * 3
+
+
+def test_wrong_set_is_refused(body, prior):
+    keypoints, initial = scene(body)
+    with pytest.raises(ConfigError, match='24 key points, but the set coco_17 has 17'):
+        fit(body, initial, keypoints, keypoint_set('coco_17'), prior, SHORT, 4.78)
+    assert len(COCO_17) == 17
+
+
+def test_stage_energies_have_exact_gradients(prior):
+    body = load_body('infant').double()
+    prior = MixturePrior(Mixture(*mixture_of(prior))).double()
+    smplify = Smplify(body, keypoint_set('coco_17'), prior, SHORT)
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    translation = torch.tensor([[0.0, 0.1, 20.0]], dtype=torch.float64)
+    inputs = BodyInputs(translation, 112 + 30 * random(1, 17, 2), random(1, 17).abs(), torch.full((1,), 2.0).double())
+    start = (random(1, 82) * 0.3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda at: smplify.body_energy(at, inputs), start, atol=1e-4)
+
+
+def test_pack_and_unpack():
+    rows = torch.randn(5, 82, generator=torch.Generator().manual_seed(0)) * 0.4
+    assert torch.allclose(pack(unpack(rows)), rows, atol=1e-6)
+
+
+def quadratic(variable, inputs):
+    return (variable - inputs.translation).square().sum(dim=1) * inputs.prior_weight
+
+
+def test_minimise_is_adam():
+    inputs = BodyInputs(torch.ones(2, 3), torch.zeros(2, 1, 2), torch.zeros(2, 1), torch.ones(2))
+    start = torch.zeros(2, 3)
+    after = minimise(quadratic, start, inputs, 1, AdamSettings(0.1, (0.9, 0.999)))
+    assert torch.allclose(after, torch.full((2, 3), 0.1), atol=1e-6)
+    assert minimise(quadratic, start, inputs, 300, AdamSettings(0.1, (0.9, 0.999))).allclose(
+        torch.ones(2, 3), atol=1e-2
+    )
+    assert not start.any()
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='CUDA graphs need an NVIDIA GPU')
+
+
+@needs_cuda
+def test_captured_minimiser_equals_the_loop_and_forgets():
+    inputs = BodyInputs(torch.ones(2, 3), torch.zeros(2, 1, 2), torch.zeros(2, 1), torch.ones(2)).to('cuda')
+    settings, start = AdamSettings(0.1, (0.9, 0.999)), torch.zeros(2, 3, device='cuda')
+    captured = CapturedMinimiser(quadratic, start, inputs, settings)
+    other = replace(inputs, translation=-2 * inputs.translation)
+    for given in (inputs, other, inputs):
+        expected = minimise(quadratic, start, given, 20, settings)
+        assert torch.allclose(captured(start, given, 20), expected, atol=1e-6)
+
+
+@needs_cuda
+def test_fit_on_cuda_equals_the_cpu(body, prior):
+    keypoints, initial = scene(body, 'spin_49')
+    smplify = Smplify(
+        load_body('adult').cuda(), keypoint_set('spin_49'), MixturePrior(Mixture(*mixture_of(prior))).cuda(), SHORT
+    )
+    twin = Smplify(body, keypoint_set('spin_49'), MixturePrior(Mixture(*mixture_of(prior))), SHORT)
+    for weight in (4.78, 0.5):
+        expected = twin.fit(initial, keypoints, weight)
+        found = smplify.fit(initial.to('cuda'), keypoints.cuda(), weight).to('cpu')
+        assert largest_turn(found.params, expected.params) < 1e-3
+        assert torch.equal(found.valid, expected.valid)
