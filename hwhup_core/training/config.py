@@ -33,6 +33,8 @@ class TrainConfig:
     """Peak of the one-cycle schedule."""
     weight_decay: float = 1e-4
     """Of AdamW."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient; without it the scale term, an exponential, was seen to throw a run back."""
     warm_up: float = 0.1
     """Share of the steps in which the learning rate rises."""
     bfloat16: bool = True

@@ -35,10 +35,10 @@ class LossWeights:
     """What each term counts."""
 
     joints: float = 10.0
-    keypoints: float = 2.0
+    keypoints: float = 4.0
     rotations: float = 1.0
     betas: float = 0.02
-    scale: float = 1.0
+    scale: float = 0.01
 
 
 def joint_loss(predicted: Float[Tensor, 'b k 3'], true: Float[Tensor, 'b k 3']) -> Float[Tensor, '']:

@@ -58,21 +58,27 @@ def load_pool(file: Path) -> SamplePool:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How batches differ from the pool."""
+    """
+    How batches differ from the pool.
 
-    upright: float = 0.7
-    """Share of samples turned until the trunk points up in the image: the engine turns its crops so, once it has an
-    idea of the heading."""
-    lean: float = 0.35
-    """Standard deviation of what an upright sample is then turned on, radians: how wrong that idea may be."""
+    The engine looks at a new person several times: first in a wide box that knows no heading, then in boxes that it
+    made around its own estimate, turned upright. Most samples are like the later looks, the others like the first one.
+    """
+
+    settled: float = 0.75
+    """Share of samples that are like a later look."""
+    lean: float = 0.3
+    """Standard deviation of the trunk from upright in those, radians."""
+    settled_margin: tuple[float, float] = (1.2, 1.5)
+    """Their side in extents of the joints."""
+    settled_shift: float = 0.04
+    """Their largest shift, in their sides."""
     turn: float = np.pi
-    """Largest rotation of all other samples, radians: the first look at a frame knows no heading."""
-    margin_low: float = 1.1
-    margin_high: float = 2.6
-    """Range of the crop's side in extents of the joints; a quarter of the range holds half of the samples, so that the
-    network is best in a close box and still finds the person in a wide one."""
+    """Largest rotation at a first look, radians."""
+    margin: tuple[float, float] = (1.1, 2.6)
+    """Side of a first look in extents of the joints."""
     shift: float = 0.08
-    """Largest shift of the crop, in its sides."""
+    """Largest shift at a first look, in sides."""
     flip: float = 0.5
     """Share of mirrored samples."""
     erase: float = 0.3
@@ -101,21 +107,20 @@ class _Draw:
 
 
 def _draw(keypoints: Float[ndarray, '24 2'], rng: np.random.Generator, config: AugmentConfig) -> _Draw:
-    angle = rng.uniform(-config.turn, config.turn)
-    if rng.random() < config.upright:
+    if rng.random() < config.settled:
         angle = upright_angle(keypoints) + rng.normal(0.0, config.lean)
+        margin, shift = rng.uniform(*config.settled_margin), config.settled_shift
+    else:
+        angle = rng.uniform(-config.turn, config.turn)
+        margin, shift = rng.uniform(*config.margin), config.shift
     turn = turn_matrix(angle)
     turned = keypoints @ turn.T
     low, high = turned.min(axis=0), turned.max(axis=0)
-    side = (high - low).max() * _margin(rng, config)
-    center = (low + high) / 2 + rng.uniform(-config.shift, config.shift, 2) * side
+    side = (high - low).max() * margin
+    center = (low + high) / 2 + rng.uniform(-shift, shift, 2) * side
     zoom = 2 / side
     erase = tuple(rng.uniform([0, 0, 0.05, 0.05], [1, 1, 0.35, 0.35])) if rng.random() < config.erase else None
     return _Draw(turn, zoom, -zoom * center, bool(rng.random() < config.flip), erase)
-
-
-def _margin(rng: np.random.Generator, config: AugmentConfig) -> float:
-    return config.margin_low + (config.margin_high - config.margin_low) * rng.random() ** 2
 
 
 def _warp(depth: UInt16[ndarray, 'p p'], draw: _Draw, size: int) -> Float[ndarray, 's s']:

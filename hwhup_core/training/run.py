@@ -92,8 +92,8 @@ def mean_parameters(pool: SamplePool) -> MeanParameters:
 
 
 def validation_batch(held_out: SamplePool, config: TrainConfig) -> Batch:
-    """Return all held-out samples as one fixed batch, turned and zoomed but nothing erased."""
-    augment = replace(config.augment, erase=0.0, flip=0.0)
+    """Return all held-out samples as one fixed batch, as a later look sees them, nothing erased."""
+    augment = replace(config.augment, settled=1.0, erase=0.0, flip=0.0)
     rng = np.random.default_rng(config.seed + HELD_OUT_SEED)
     return draw_batch(held_out, np.arange(len(held_out)), rng, augment, config.inputs)
 

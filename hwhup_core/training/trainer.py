@@ -85,6 +85,8 @@ def _descend(optimizer: torch.optim.Optimizer, terms: LossTerms, config: TrainCo
         raise HwhupError(f'The loss is not a number at {where}: {values}. Lower learning_rate or look at the samples.')
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
+    nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     optimizer.step()
 
 

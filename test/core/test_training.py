@@ -17,7 +17,7 @@ from hwhup_core.training.pool import DEPTH_UNIT, AugmentConfig, BatchLoader, Sam
 from hwhup_core.training.step import supervised_terms
 from hwhup_core.training.trainer import fit, learning_rate_at
 
-STILL = AugmentConfig(upright=0.0, turn=0.0, margin_low=1.0, margin_high=1.0, shift=0.0, flip=0.0, erase=0.0)
+STILL = AugmentConfig(settled=0.0, turn=0.0, margin=(1.0, 1.0), shift=0.0, flip=0.0, erase=0.0)
 TINY = TrainConfig(
     samples=8, held_out=4, epochs=2, batch_size=4, bfloat16=False, inputs=InputConfig(size=32),
     network=CompactConfig(input_size=32, stem_width=4, widths=(8, 8), blocks=(1, 1), spatial_width=2, hidden_width=16),
@@ -48,7 +48,7 @@ def brightest(image):
 @pytest.mark.parametrize('flip', [0.0, 1.0])
 def test_image_joints_and_body_move_together(flip):
     pool = make_pool()
-    augment = AugmentConfig(margin_low=1.6, margin_high=1.8, flip=flip, erase=0.0)
+    augment = AugmentConfig(settled=0.5, settled_margin=(1.6, 1.8), margin=(1.6, 1.8), flip=flip, erase=0.0)
     batch = draw_batch(pool, np.arange(8), np.random.default_rng(3), augment, InputConfig(size=96))
     for image, keypoints in zip(batch.images, batch.keypoints):
         np.testing.assert_allclose(brightest(image), keypoints[0].numpy(), atol=0.05)
