@@ -1,8 +1,9 @@
-"""Counters that add up, rolling latencies, and the plain words for a topic that is silent. No node in here."""
+"""Counters that add up, rolling latencies, and plain words for silence and errors. No node in here."""
 
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
+
+from hwhup_core.errors import HwhupError
 
 ERROR_EXAMPLES = 200
 """Longest error text in a diagnostic value, characters."""
@@ -155,6 +158,11 @@ class Publisher:
     node: str
     topic_type: str
     reliable: bool
+
+
+def explained(error: Exception) -> str:
+    """Return the message of an error of ours, which says it all, or the traceback of any other one."""
+    return str(error) if isinstance(error, HwhupError) else ''.join(traceback.format_exception(error))
 
 
 def explain_silence(topic: str, topic_type: str, reliable: bool, publishers: list[Publisher]) -> str:

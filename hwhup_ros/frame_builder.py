@@ -30,6 +30,13 @@ class Built:
     refused: FrameError | None
     """Why the secondary image was left out; None if it was used, or not there."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return width and height of the images, which are the same for all of them."""
+        images = (self.frame.color, self.frame.infrared, self.frame.depth)
+        height, width = next(image for image in images if image is not None).shape[:2]
+        return width, height
+
 
 def choose_streams(modalities: frozenset[str], use_image: bool, use_depth: bool) -> Streams:
     """

@@ -149,7 +149,8 @@ def _watch(
                 first = now if first is None and poses else first
                 elapsed = now - first if first is not None else 0.0
                 progress.set_postfix_str(_progress_text(report, elapsed), refresh=False)
-                progress.update((poses if replaying else min(elapsed, arguments.duration or elapsed)) - progress.n)
+                done = poses + report.records.refused
+                progress.update((done if replaying else min(elapsed, arguments.duration or elapsed)) - progress.n)
                 if arguments.duration is not None and first is not None and elapsed >= arguments.duration:
                     return
                 if isinstance(camera, ReplayNode) and camera.finished.is_set():
@@ -218,7 +219,9 @@ def summary_table(summary: dict[str, Any]) -> str:
     latency = summary['latency_ms']
     depth, mean_depth = summary['aligned_depth_error_mm'], summary['mean_pose_aligned_depth_error_mm']
     rows = {
-        'frames published / answered': f'{summary["frames_published"]} / {summary["answered"]}',
+        'frames published / answered / refused': (
+            f'{summary["frames_published"]} / {summary["answered"]} / {summary["refused"]}'
+        ),
         'dropped, skipped': f'{summary["dropped"] or "none"}, {summary["skipped"] or "none"}',
         'states': ', '.join(f'{name.lower()} {count}' for name, count in summary['states'].items()),
         'rate': f'{summary["rate_hz"]} Hz',

@@ -29,7 +29,7 @@ from hwhup_core.errors import FrameError, HwhupError
 from hwhup_core.types import BodyEstimate, Frame, State
 from hwhup_ros.camera_input import CameraInput
 from hwhup_ros.conversions import SECOND_NS, make_header, to_body_model_info, to_ns, to_pose_array
-from hwhup_ros.diagnostics import Counts, Health, Ledger, Meter, count_values, to_diagnostics
+from hwhup_ros.diagnostics import Counts, Health, Ledger, Meter, count_values, explained, to_diagnostics
 from hwhup_ros.frame_builder import FrameBuilder, choose_streams
 from hwhup_ros.mailbox import Worker
 from hwhup_ros.msg import BodyModelInfo, SmplPoseArray
@@ -52,7 +52,7 @@ class EngineLike(Protocol):
     loaded: Any
 
     def __call__(self, frame: Frame) -> list[BodyEstimate]:
-        """Return everybody in the frame."""
+        """Return everybody in the frame, never an empty list: nobody is one estimate of state NO_PERSON."""
 
     def reset(self) -> None:
         """Forget the last frame."""
@@ -159,8 +159,8 @@ class PoseNode(LifecycleNode):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._body_model = self.create_publisher(BodyModelInfo, 'body_model', latched)
         body = engine.body
-        rest_joints = np.asarray(body.rest_joints)
-        self._body_model.publish(to_body_model_info(body, rest_joints, make_header(self._now_ns(), '')))
+        header = make_header(self._now_ns(), '')
+        self._body_model.publish(to_body_model_info(body, np.asarray(body.rest_joints), header))
         self.get_logger().info(f'Body {body.body_id}; the weights need {", ".join(sorted(self._modalities))}.')
 
     def _build_engine(self) -> EngineLike:
@@ -248,9 +248,8 @@ class PoseNode(LifecycleNode):
             self._engine.reset()
         built = self._builder.build(pair)
         estimates = self._engine(built.frame)
-        height, width = first_image(built.frame).shape[:2]
         header = pair.primary.item.header
-        message = to_pose_array(estimates, header, (width, height), self._age(header.stamp))
+        message = to_pose_array(estimates, header, built.size, self._age(header.stamp))
         if not self.context.ok():
             self._drop_pair(pair, 'shutdown')
             return
@@ -259,7 +258,7 @@ class PoseNode(LifecycleNode):
             self._last_answer, self._last_answer_at = message, time.monotonic()
         self._count_answer(pair, built.refused)
         self._measure(message)
-        self._publish_points(built.frame, header)
+        self._attempt_extra('points', lambda: self._publish_points(built.frame, header))
 
     def _count_answer(self, pair: Pair, refused: FrameError | None) -> None:
         self._ledger.answered(self._streams.primary)
@@ -284,15 +283,22 @@ class PoseNode(LifecycleNode):
         self._points.publish(point_cloud(frame.depth, frame.color, frame.intrinsics, header, stride, self._pack))
 
     def _on_error(self, pair: Pair, error: Exception) -> None:
-        """Count a frame that failed; nothing that one frame does may end the node."""
+        """Count a frame that failed and publish that it has no poses; nothing that one frame does may end the node."""
         if not self.context.ok():
             self._drop_pair(pair, 'shutdown')
-        elif isinstance(error, FrameError):
-            self._drop_pair(pair, error.reason)
-            self._complain(error.reason, str(error))
-        else:
-            self._drop_pair(pair, 'engine_error')
-            self._complain('engine_error', ''.join(traceback.format_exception(error)))
+            return
+        reason = error.reason if isinstance(error, FrameError) else 'engine_error'
+        self._drop_pair(pair, reason)
+        self._complain(reason, explained(error))
+        self._attempt_extra('refusal', lambda: self._poses.publish(SmplPoseArray(header=pair.primary.item.header)))
+
+    def _attempt_extra(self, what: str, publish: Callable[[], None]) -> None:
+        """Publish what comes after a frame was counted; a failure is logged and leaves the count as it is."""
+        try:
+            publish()
+        except Exception as error:
+            if self.context.ok():
+                self._complain(what, explained(error), 'Not published')
 
     def _on_superseded(self, pair: Pair) -> None:
         self._drop_pair(pair, 'superseded')
@@ -305,13 +311,13 @@ class PoseNode(LifecycleNode):
     def _drop(self, stream: str, reason: str) -> None:
         self._ledger.dropped(stream, reason)
 
-    def _complain(self, reason: str, text: str) -> None:
+    def _complain(self, reason: str, text: str, what: str = 'Frame dropped') -> None:
         """Log an error, the same reason at most once in LOG_PERIOD."""
-        self._last_error = text
+        self._last_error = text.rstrip().rpartition('\n')[2]  # Of a traceback, what was raised.
         now = time.monotonic()
         if now - self._last_logged.get(reason, -math.inf) >= LOG_PERIOD:
             self._last_logged[reason] = now
-            self.get_logger().error(f'Frame dropped ({reason}): {text}')
+            self.get_logger().error(f'{what} ({reason}): {text}')
 
     # Watching.
 
@@ -382,11 +388,6 @@ class PoseNode(LifecycleNode):
 
     def _age(self, stamp: Time) -> float:
         return (self._now_ns() - to_ns(stamp)) / SECOND_NS
-
-
-def first_image(frame: Frame) -> np.ndarray:
-    """Return one of the images of a frame; all have the same size."""
-    return next(image for image in (frame.color, frame.infrared, frame.depth) if image is not None)
 
 
 def steady() -> Clock:

@@ -43,7 +43,7 @@ class ReplayConfig:
     stamps: str = 'fresh'
     """`fresh`: the moment of publishing; `original`: as recorded, which makes latencies meaningless."""
     pace: str = 'realtime'
-    """`realtime`: by the clock, as a camera does; `answered`: the next frame waits for the poses of the last one."""
+    """`realtime`: by the clock, as a camera does; `answered`: the next frame waits for the answer to the last one."""
     answer_timeout_s: float = 10.0
     """With pace `answered`: go on without the answer after this long. Above 0, seconds."""
     bag_image: str = ''
@@ -69,8 +69,8 @@ class ReplayNode(Node):
     """
     Publishes `image`, `depth` and `camera_info` from a recording, once somebody listens.
 
-    `published` counts frames, `skipped` counts the unusable ones by reason, `unanswered` those that no poses came for
-    (pace `answered` only); `finished` is set after the last one.
+    `published` counts frames, `skipped` counts the unusable ones by reason, `unanswered` those that no message came for
+    (pace `answered` only; a refusal, which has no poses, is an answer, too); `finished` is set after the last one.
     """
 
     def __init__(self, autostart: bool = True, parameter_overrides: Sequence[Parameter] = ()) -> None:

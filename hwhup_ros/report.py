@@ -97,16 +97,15 @@ class ReportNode(Node):
         super().destroy_node()
 
     def _on_poses(self, message: SmplPoseArray) -> None:
-        now, now_ns = time.monotonic(), time.time_ns()
+        now = time.monotonic()
         stamp_ns = to_ns(message.header.stamp)
         if message.poses and message.poses[0].state == State.STALE:
             self.records.states[State.STALE.name] += 1
             return  # A repetition, not an answer.
-        self.records.add_answer(stamp_ns)
         if not message.poses:
-            self.records.states['EMPTY'] += 1
-            self.records.poses.append(PoseRecord(now, (now_ns - stamp_ns) / 1e9, State.NO_PERSON, math.nan, math.nan))
+            self.records.add_refusal(stamp_ns)
             return
+        self.records.add_answer(stamp_ns)
         first = message.poses[0]
         state = State(first.state)
         self.records.states[state.name] += 1

@@ -62,15 +62,17 @@ class Records:
     """(monotonic seconds, resident MB)."""
     states: Counter[str] = field(default_factory=Counter)
     poses_published: int = 0
-    """Messages on `smpl_poses`, empty ones included."""
+    """Messages on `smpl_poses` that hold poses of their frame: neither empty nor stale."""
     frames_seen: int = 0
     answered: int = 0
-    """Frames whose stamp came back on `smpl_poses`."""
+    """Frames whose stamp came back on `smpl_poses` with poses."""
+    refused: int = 0
+    """Frames whose stamp came back without poses: the pose node could not use them and counts them as dropped."""
     markers_published: int = 0
     mesh_faces_per_marker: int = 0
     identity: Identity = field(default_factory=Identity)
     waiting: dict[int, None] = field(default_factory=dict)
-    """Stamps of frames that nobody answered yet, oldest first."""
+    """Stamps of frames that nobody answered or refused yet, oldest first."""
 
     def add_frame(self, stamp_ns: int) -> None:
         """Count a frame of the camera."""
@@ -85,6 +87,11 @@ class Records:
         if stamp_ns in self.waiting:
             del self.waiting[stamp_ns]
             self.answered += 1
+
+    def add_refusal(self, stamp_ns: int) -> None:
+        """Count the empty message of a frame that could not be used."""
+        self.refused += 1
+        self.waiting.pop(stamp_ns, None)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ def summarise(records: Records, run: Run, baseline: Baseline) -> dict[str, Any]:
         'frames_published': records.frames_seen if run.frames_published is None else run.frames_published,
         'frames_received': run.frames_received,
         'answered': records.answered,
+        'refused': records.refused,
         'unanswered': len(records.waiting),
         'dropped': dict(run.dropped),
         'skipped': dict(run.skipped),
@@ -145,6 +153,7 @@ def summarise(records: Records, run: Run, baseline: Baseline) -> dict[str, Any]:
             f'rate, latency and memory leave out the warm-up: {WARM_UP_S:.0f} s after the first pose, or '
             f'{WARM_UP_SHARE:.0%} of a shorter run',
             'latency is from the stamp of the image to the publishing of its pose',
+            'refused frames could not be used; they are among the dropped ones, by their reason',
             'joint errors are over 24 joints after the pelvises were put together',
             'the mean pose is that of the network, placed at the same box, on mean_pose_frames of the frames',
         ],

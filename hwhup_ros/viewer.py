@@ -124,7 +124,7 @@ class ViewerNode(Node):
         if depth is not None and self._intrinsics is not None:
             self.page.show_points(depth, color, self._intrinsics)
         if pose is None or pose.state == State.NO_PERSON:
-            self.page.hide_body('nobody' if pose is None else STATE_TEXT[State.NO_PERSON])
+            self.page.hide_body('no pose' if pose is None else STATE_TEXT[State.NO_PERSON])
         else:
             self.page.show_body(conversions.from_pose_message(pose))
 

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hwhup_ros.msg import SmplPoseArray
 from sensor_msgs.msg import CameraInfo
 
 from hwhup_core.types import State
+from hwhup_ros.conversions import make_header
 from hwhup_ros.kept_frames import KeptFrames
-from hwhup_ros.report import image_counts
+from hwhup_ros.report import ReportNode, image_counts
 from hwhup_ros.report_numbers import Baseline, Identity, PoseRecord, Records, Run, rate, root_aligned_error, summarise
 
 
@@ -51,6 +53,18 @@ def test_unanswered_frames_are_counted():
     records.add_answer(2)
     summary = summarise(records, Run(), Baseline())
     assert (summary['frames_published'], summary['answered'], summary['unanswered']) == (3, 1, 2)
+
+
+def test_refused_frames_are_neither_answered_nor_in_the_numbers():
+    report = SimpleNamespace(records=records_of(2), frames=None)
+    for stamp in (7, 8):
+        report.records.add_frame(stamp)
+    ReportNode._on_poses(report, SmplPoseArray(header=make_header(7, 'camera')))
+    summary = summarise(report.records, Run(), Baseline())
+    assert (summary['frames_published'], summary['answered'], summary['poses_published']) == (4, 2, 2)
+    assert (summary['refused'], summary['unanswered']) == (1, 1)
+    assert len(report.records.poses) == 2
+    assert summary['states'] == {}
 
 
 def test_joint_error_ignores_where_the_root_is():
