@@ -13,7 +13,7 @@ from rclpy.node import Node
 DISCOVERY_S = 1.5
 """Long enough for Fast DDS to find the participants of this machine."""
 OURS = 'hwhup_ros/msg/'
-NODES = ('pose_node', 'marker_node', 'replay_node', 'synthetic_camera_node', 'report_node', 'viewer', 'recorder_node')
+NODES = ('pose_node', 'marker_node', 'replay_node', 'synthetic_camera_node', 'report_node', 'viewer')
 
 
 def describe_graph(node: Node) -> dict[str, Any]:

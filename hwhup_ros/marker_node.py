@@ -98,7 +98,7 @@ class MarkerNode(Node):
         )
         self._worker: Worker[SmplPoseArray] | None = None
         self._body: LoadedBody | None = None
-        self._problem = ''
+        self._body_problem = self._frame_problem = ''
         self._shown: dict[str, set[int]] = {}
         self._next_due = -math.inf
         self._work_time = Meter()
@@ -139,11 +139,11 @@ class MarkerNode(Node):
         """Load the body that the poses speak of; without it only the skeleton is drawn."""
         if self._body is not None and self._body.model.hash == info.hash:
             return
-        self._body, self._problem = None, ''
+        self._body, self._body_problem = None, ''
         try:
             self._body = load_drawable(info, self.config.body, self.config.max_faces)
         except HwhupError as error:
-            self._problem = str(error)
+            self._body_problem = str(error)
             self.get_logger().error(f'{error} Until then the mesh is not drawn.')
 
     def _show(self, poses: SmplPoseArray) -> None:
@@ -151,7 +151,7 @@ class MarkerNode(Node):
         if not self.context.ok():
             return
         if not self._markers.get_subscription_count():
-            self._shown = {}
+            self._shown, self._frame_problem = {}, ''
             return
         began = time.monotonic()
         lost = self._shown.keys() - {pose.subject_id for pose in poses.poses if pose.state != State.NO_PERSON}
@@ -162,6 +162,7 @@ class MarkerNode(Node):
         if markers:
             self._markers.publish(serialize_meshes(markers, meshes))
             self._work_time.add(time.monotonic() - began, began)
+        self._frame_problem = self._wrong_body(poses)
 
     def _draw(self, poses: SmplPoseArray) -> tuple[list[Marker], dict[int, Float[ndarray, 'n 3']]]:
         """Return all markers, deletions included, and the points of the meshes by their place among them."""
@@ -196,11 +197,6 @@ class MarkerNode(Node):
         if body is None or not self._style.show_mesh or pose.state in (State.NO_PERSON, State.STALE):
             return None
         if pose.body_model_hash != body.model.hash:
-            self._problem = (
-                f'The pose is of body {pose.body_model_id} ({pose.body_model_hash[:12]}), loaded is '
-                f'{body.model.body_id} ({body.model.hash[:12]}). Run one pose node only.'
-            )
-            self.get_logger().error(self._problem, throttle_duration_sec=LOG_PERIOD)
             return None
         # Imports torch, which nothing else here needs.
         from hwhup_ros.posed_mesh import posed_vertices
@@ -208,18 +204,32 @@ class MarkerNode(Node):
         vertices = posed_vertices(body.model, from_pose_message(pose))
         return vertices[body.faces].reshape(-1, 3) if np.isfinite(vertices).all() else None
 
+    def _wrong_body(self, poses: SmplPoseArray) -> str:
+        """Say that poses are of another body than the loaded one, so that their mesh is not drawn; '' where none is."""
+        body = self._body if self._style.show_mesh else None
+        for pose in poses.poses:
+            if body is not None and pose.body_model_hash != body.model.hash:
+                text = (
+                    f'The pose is of body {pose.body_model_id} ({pose.body_model_hash[:12]}), loaded is '
+                    f'{body.model.body_id} ({body.model.hash[:12]}). Run one pose node only.'
+                )
+                self.get_logger().error(text, throttle_duration_sec=LOG_PERIOD)
+                return text
+        return ''
+
     def _on_error(self, poses: SmplPoseArray, error: Exception) -> None:
         if self.context.ok():
-            self._problem = f'{type(error).__name__}: {error}'
+            self._frame_problem = f'{type(error).__name__}: {error}'
             text = ''.join(traceback.format_exception(error))
             self.get_logger().error(f'Markers not drawn: {text}', throttle_duration_sec=LOG_PERIOD)
 
     def _publish_diagnostics(self) -> None:
         now = time.monotonic()
+        problem = self._body_problem or self._frame_problem
         health = Health(
             name=f'{self.get_fully_qualified_name().lstrip("/")}: markers',
-            level=DiagnosticStatus.WARN if self._problem else DiagnosticStatus.OK,
-            message=self._problem or 'ready',
+            level=DiagnosticStatus.WARN if problem else DiagnosticStatus.OK,
+            message=problem or 'ready',
             values={
                 'rate [Hz]': self._work_time.rate(now),
                 'work p95 [s]': self._work_time.percentile(95),

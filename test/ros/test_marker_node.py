@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from hwhup_ros.msg import BodyModelInfo, SmplPose, SmplPoseArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -195,6 +196,41 @@ def test_without_the_right_body_only_the_skeleton_is_drawn(make_graph):
     foreign.body_model_hash = '11' * 32
     assert ('subject', MESH_ID) not in graph.show(foreign)
     assert ('subject', MESH_ID) in graph.show(a_pose())
+
+
+def test_a_warning_lasts_as_long_as_its_cause(make_graph):
+    graph = make_graph()
+    graph.look()
+    states = []
+    graph.source.create_subscription(
+        DiagnosticArray, '/diagnostics', lambda message: states.extend(message.status), QoSProfile(depth=10)
+    )
+
+    def now():
+        """Return level and text of the next diagnostics of the node."""
+        del states[:]
+        mine = f'{graph.namespace[1:]}/'
+        status = wait_for(lambda: next((each for each in list(states) if each.name.startswith(mine)), None))
+        return status.level, status.message
+
+    graph.send_body('00' * 32)
+    wait_for(lambda: now()[0] == DiagnosticStatus.WARN)
+    graph.show(a_pose())
+    assert 'Set the parameter' in now()[1], 'a body that is not there stays a problem, whatever the poses are'
+    graph.send_body()
+    wait_for(lambda: graph.node.mesh_faces)
+    foreign = a_pose()
+    foreign.body_model_hash = '11' * 32
+    graph.show(foreign)
+    assert 'Run one pose node only' in now()[1]
+    graph.show(a_pose())
+    assert now() == (DiagnosticStatus.OK, 'ready')
+    draw, graph.node._draw = graph.node._draw, None
+    graph.send(a_pose())
+    wait_for(lambda: 'TypeError' in now()[1])
+    graph.node._draw = draw
+    graph.show(a_pose())
+    assert now() == (DiagnosticStatus.OK, 'ready')
 
 
 def test_no_list_is_ever_empty(make_graph):
