@@ -7,6 +7,7 @@ A frame that cannot be used comes out, in its place, as the `FrameError` that sa
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,6 +193,8 @@ def read_camera_file(path: Path) -> tuple[Intrinsics, float]:
         content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
         width, height = (int(content.get(f'image_{side}', content.get(side))) for side in ('width', 'height'))
         fx, fy, cx, cy = _focal_and_centre(content)
+        unit = float(content.get('depth_unit', MILLIMETRE))
+        check_positive({'width': width, 'height': height, 'fx': fx, 'fy': fy, 'depth_unit': unit})
         distortion = content.get('distortion_coefficients', content.get('distortion', {}))
         numbers = distortion.get('data', []) if isinstance(distortion, dict) else distortion
         intrinsics = Intrinsics(
@@ -204,12 +207,19 @@ def read_camera_file(path: Path) -> tuple[Intrinsics, float]:
             distortion_model=content.get('distortion_model', 'none' if not any(numbers) else 'plumb_bob'),
             distortion=tuple(float(number) for number in numbers),
         )
-        return intrinsics, float(content.get('depth_unit', MILLIMETRE))
+        return intrinsics, unit
     except (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, yaml.YAMLError) as error:
         raise AssetError(
             f'{path} is not a camera file ({type(error).__name__}: {error}). Expected width, height and either '
             'intrinsic_matrix (9 numbers, column by column), camera_matrix.data (row by row) or fx, fy, cx, cy.'
         ) from error
+
+
+def check_positive(numbers: dict[str, float]) -> None:
+    """Raise ValueError, with all of the numbers, unless each is finite and above 0."""
+    if not all(0 < number < math.inf for number in numbers.values()):
+        listed = ', '.join(f'{name} {number:g}' for name, number in numbers.items())
+        raise ValueError(f'{listed}; each must be above 0')
 
 
 def _focal_and_centre(content: dict[str, Any]) -> tuple[float, float, float, float]:

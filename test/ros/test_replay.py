@@ -1,6 +1,7 @@
 """Recordings: folders and bags of RGB-D frames, and the node that plays them."""
 
 import json
+import math
 import threading
 import time
 
@@ -104,6 +105,14 @@ def test_ros_and_plain_camera_files_agree(tmp_path):
     plain.write_text(json.dumps({**values, 'depth_unit': 0.00025}))
     assert read_camera_file(ros)[0] == read_camera_file(plain)[0]
     assert (read_camera_file(ros)[1], read_camera_file(plain)[1]) == (0.001, 0.00025)
+
+
+@pytest.mark.parametrize('wrong', [{'fx': 0}, {'fy': -40}, {'fx': math.nan}, {'width': 0}, {'depth_unit': 0}])
+def test_a_camera_file_without_sense_is_refused(tmp_path, wrong):
+    values = {'width': 32, 'height': 24, 'fx': 40, 'fy': 41, 'cx': 15.5, 'cy': 11.5, **wrong}
+    (tmp_path / 'camera.json').write_text(json.dumps(values))
+    with pytest.raises(AssetError, match=rf'{next(iter(wrong))} .*each must be above 0'):
+        read_camera_file(tmp_path / 'camera.json')
 
 
 def write_bag(path, stamps_color, stamps_depth):
