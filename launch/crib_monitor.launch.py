@@ -52,9 +52,17 @@ def arguments(share):
         'params_file': (str(config / 'crib_monitor.yaml'), 'ROS parameter file of all nodes', None),
         'body': ('', 'body model: infant, adult or a file; empty: as in params_file', None),
         'weights': ('', 'network weights: a name or a file; empty: as in params_file', None),
+        'image_backend': ('', 'what decodes images: own or cv_bridge; empty: as in params_file', None),
+        'points_backend': ('', 'what packs the point cloud: own or sensor_msgs_py; empty: as in params_file', None),
         'markers': ('true', 'publish RViz markers', ['true', 'false']),
         'rviz': ('false', 'start RViz', ['true', 'false']),
         'rviz_config': (str(config / 'crib_monitor.rviz'), 'RViz configuration', None),
+        'fixed_frame': (
+            'crib_camera_optical_frame',
+            'rviz:=true: frame_id of the images, as nothing publishes TF; live RealSense and a replayed folder: '
+            'camera_color_optical_frame',
+            None,
+        ),
         'record': ('false', 'record camera, poses and body model with ros2 bag', ['true', 'false']),
         'record_dir': ('crib_recording', 'record:=true: new folder of the bag', None),
         'use_sim_time': ('false', 'take the time from /clock', ['true', 'false']),
@@ -80,11 +88,17 @@ def camera_is(kind):
 
 
 def estimators(context):
-    """Return pose and marker node; body and weights override the parameter file only where they were given."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in ('body', 'weights')}
+    """Return pose and marker node; their arguments override the parameter file only where they were given."""
+    parameters = {
+        'body': 'engine.body',
+        'weights': 'engine.weights',
+        'image_backend': 'image_backend',
+        'points_backend': 'points_backend',
+    }
+    given = {name: LaunchConfiguration(name).perform(context) for name in parameters}
     given = {name: value for name, value in given.items() if value}
     return [
-        ours('pose_node', overrides=[{f'engine.{name}': value for name, value in given.items()}]),
+        ours('pose_node', overrides=[{parameters[name]: value for name, value in given.items()}]),
         ours(
             'marker_node',
             condition=IfCondition(LaunchConfiguration('markers')),
@@ -127,7 +141,7 @@ def rviz():
         package='rviz2',
         executable='rviz2',
         name='rviz2',
-        arguments=['-d', LaunchConfiguration('rviz_config')],
+        arguments=['-d', LaunchConfiguration('rviz_config'), '-f', LaunchConfiguration('fixed_frame')],
         remappings=[
             ('/crib/image', LaunchConfiguration('image_topic')),
             ('/crib/points', 'points'),

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hwhup_core.synthetic.stream import StreamConfig
+from hwhup_ros.parameters import names_of
+from hwhup_ros.pose_config import PoseConfig
+
 ROOT = Path(__file__).resolve().parents[2]
 TREE = ast.parse((ROOT / 'launch/crib_monitor.launch.py').read_text())
 
@@ -65,6 +69,27 @@ def test_rviz_shows_the_topics_of_this_launch():
     function = next(node for node in TREE.body if isinstance(node, ast.FunctionDef) and node.name == 'rviz')
     remapped = {node.elts[0].value for node in ast.walk(function) if isinstance(node, ast.Tuple)}
     assert shown == remapped
+
+
+def test_rviz_starts_in_the_frame_that_is_asked_for():
+    """Nothing publishes TF, so RViz shows images of one frame only: that of the synthetic camera, unless told."""
+    call = next(call for call in calls('Node') if ast.unparse(call).startswith("Node(package='rviz2'"))
+    given = [ast.unparse(each) for each in next(word for word in call.keywords if word.arg == 'arguments').value.elts]
+    assert given[given.index("'-f'") + 1] == "LaunchConfiguration('fixed_frame')"
+    default, description, _ = declared()['fixed_frame']
+    config = yaml.safe_load((ROOT / 'config/crib_monitor.rviz').read_text())
+    assert default.value == StreamConfig.frame_id
+    assert default.value == config['Visualization Manager']['Global Options']['Fixed Frame']
+    assert 'camera_color_optical_frame' in description.value
+
+
+def test_arguments_of_the_pose_node_are_parameters_of_its_own():
+    """Empty: as in the parameter file; what is given must be a parameter that the node knows."""
+    function = next(node for node in TREE.body if isinstance(node, ast.FunctionDef) and node.name == 'estimators')
+    parameters = ast.literal_eval(next(node for node in ast.walk(function) if isinstance(node, ast.Dict)))
+    assert parameters.keys() == {'body', 'weights', 'image_backend', 'points_backend'}
+    assert set(parameters.values()) <= set(names_of(PoseConfig()))
+    assert all(declared()[name][0].value == '' for name in parameters)
 
 
 def test_parameter_file_names_known_nodes():
