@@ -53,6 +53,7 @@ class CapturedMinimiser(Generic[I]):
             for _ in range(WARM_UP):
                 _iterate(energy, self._variable, self._inputs, self._optimizer)
         torch.cuda.current_stream(start.device).wait_stream(stream)
+        self._variable.grad = None  # The captured iteration makes its own, in the graph's memory.
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(start.device), torch.cuda.graph(self._graph):
             _iterate(energy, self._variable, self._inputs, self._optimizer)

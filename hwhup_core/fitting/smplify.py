@@ -189,7 +189,7 @@ class Smplify:
         self, first: BodyParams, translation: Float[Tensor, 'b 3'], seen: Observation
     ) -> tuple[Float[Tensor, 'b 3'], Float[Tensor, 'b 3']]:
         """Return global orientation (axis-angle) and translation."""
-        upright = torch.eye(3).to(translation).expand_as(first.global_rotation)
+        upright = torch.eye(3, dtype=translation.dtype, device=translation.device).expand_as(first.global_rotation)
         with torch.no_grad():
             posed = BodyParams(upright, first.joint_rotations, first.betas)
             pelvis = self._body.skeleton(posed).joints[:, 0]

@@ -17,7 +17,7 @@ from hwhup_core.fitting.energies import project_to_crop
 from hwhup_core.fitting.keypoint_sets import keypoint_set, point_map
 from hwhup_core.fitting.minimise import AdamSettings, CapturedMinimiser, minimise
 from hwhup_core.fitting.naive import naive_fit
-from hwhup_core.fitting.smplify import BodyInputs, Fit, Smplify, fit, pack, unpack
+from hwhup_core.fitting.smplify import BodyInputs, CameraInputs, Fit, Smplify, fit, pack, unpack
 from hwhup_core.geometry.cameras import crop_translation
 from hwhup_core.geometry.rotations import axis_angle_to_matrix
 from hwhup_core.types import BodyParams, Prediction, WeakPerspective
@@ -285,6 +285,9 @@ def test_stage_energies_have_exact_gradients(prior):
     inputs = BodyInputs(translation, 112 + 30 * random(1, 17, 2), random(1, 17).abs(), torch.full((1,), 2.0).double())
     start = (random(1, 82) * 0.3).requires_grad_()
     assert torch.autograd.gradcheck(lambda at: smplify.body_energy(at, inputs), start, atol=1e-4)
+    camera = CameraInputs(random(1, 17, 3), random(1, 3), inputs.pixels, inputs.confidence, translation[:, 2])
+    start = torch.cat([random(1, 3), translation + 0.1], dim=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda at: smplify.camera_energy(at, camera), start, atol=1e-3)
 
 
 def test_pack_and_unpack():
