@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from hwhup_core.body.model import load_body
 from hwhup_core.errors import ConfigError
+from hwhup_core.geometry.rotations import axis_angle_to_matrix
 from hwhup_core.training import weak_losses as weak
 from hwhup_core.training.losses import scale_loss
 from hwhup_core.training.weak_losses import DepthTermConfig, WeakTerms, WeakWeights
-from hwhup_core.types import BodyParams, WeakPerspective
+from hwhup_core.types import BodyParams, Observation, WeakPerspective
 
 NAMES = ('left_hip', 'right_hip', 'left_shoulder', 'right_shoulder', 'left_knee')
 EVERY = [
@@ -198,6 +200,33 @@ def test_a_constant_on_the_observed_depth_changes_nothing(config):
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-8, atol=1e-11)
 
 
+def test_rendered_depth_pulls_a_body_onto_the_depth_it_left():
+    """The sanity check of method 10: only pose moves, the camera stays, and the joints come nearer with the surface."""
+    body, generator = load_body('adult'), torch.Generator().manual_seed(0)
+    facing = torch.diag(torch.tensor([1.0, -1, -1])).expand(2, 3, 3)
+    view = WeakPerspective(torch.full((2,), 0.9), torch.zeros(2, 2))
+
+    def posed(vectors):
+        turns = axis_angle_to_matrix(vectors)
+        return body(BodyParams(facing @ turns[:, 0], turns[:, 1:], torch.zeros(2, 10)))
+
+    true = 0.15 * torch.randn(2, 24, 3, generator=generator)
+    with torch.no_grad():
+        rendered = weak.render_in_crop(posed(true).vertices, body.faces, view, 64, 'auto')
+        seen, joints = torch.where(rendered.mask, rendered.depth - 48, 0), posed(true).joints
+    vectors = (true + 0.1 * torch.randn(2, 24, 3, generator=generator)).requires_grad_()
+    optimizer, errors = torch.optim.Adam([vectors], lr=0.01), []
+    for _ in range(21):
+        bodies = posed(vectors)
+        loss = weak.depth_term(bodies.vertices, body.faces, view, seen, rendered.mask, DepthTermConfig())
+        errors.append((loss.item(), (bodies.joints - joints).norm(dim=-1).mean().item()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert errors[-1][0] < 0.3 * errors[0][0]
+    assert errors[-1][1] < 0.8 * errors[0][1]
+
+
 def test_depth_sends_no_gradient_but_to_the_vertices():
     vertices, view, (depth, mask) = mesh(), camera(), observed_depth()
     depth.requires_grad_()
@@ -301,3 +330,11 @@ def test_single_and_numba_agree_with_double_and_torch():
 def test_a_sigma_of_zero_is_refused():
     with pytest.raises(ConfigError, match='sigma'):
         DepthTermConfig(sigma=0.0)
+
+
+def test_an_observation_keeps_what_it_lacks():
+    both = Observation(torch.zeros(2, 5, 2), torch.ones(2, 5), torch.ones(2, 5), proxies=torch.ones(2, 5, 3))
+    second = both.detach()[1:]
+    assert second.depth is None
+    assert second.mask is None
+    assert second.proxies.shape == (1, 5, 3)
