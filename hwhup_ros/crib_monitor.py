@@ -20,6 +20,8 @@ PARAMETER_FILE = 'crib_monitor.yaml'
 SHARED_MEMORY_PROFILE = 'fastdds_shm64.xml'
 DEFAULT_VIEW_PORT = 8080
 BAD_ARGUMENTS = 2
+STOPPED = 130
+"""What a shell returns for a program that Ctrl-C ended."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ def main(argv: list[str] | None = None) -> int:
     except HwhupError as error:
         print(f'hwhup monitor: {type(error).__name__}: {error}', file=sys.stderr)
         return BAD_ARGUMENTS
+    except KeyboardInterrupt:  # Later on, Ctrl-C is the normal end of a run.
+        print('hwhup monitor: stopped before it was ready.', file=sys.stderr)
+        return STOPPED
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ from hwhup_core.networks.card import ModelCard
 from hwhup_core.networks.checkpoint import save_checkpoint
 from hwhup_core.networks.compact import CompactConfig, CompactRegressor
 from hwhup_core.networks.packing import InputConfig, Modality
-from hwhup_ros.crib_monitor import find_config, parse, split_ros_args
+from hwhup_ros.crib_monitor import find_config, main, parse, split_ros_args
 
 TINY = CompactConfig(input_size=16, stem_width=2, widths=(2,), blocks=(1,), spatial_width=1, hidden_width=2)
 PATIENCE_S = 90.0
@@ -156,6 +156,15 @@ def test_missing_weights_end_with_code_2_and_no_traceback(parameters):
     assert monitor.returncode == 2
     assert '/nowhere' in log
     assert 'Traceback' not in log
+
+
+def test_interrupt_while_it_starts_is_one_line(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('hwhup_ros.monitor_session.run_session', interrupted)
+    assert main([]) == 130
+    assert capsys.readouterr().err == 'hwhup monitor: stopped before it was ready.\n'
 
 
 def test_ros_arguments_are_split_off():
