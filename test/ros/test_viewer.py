@@ -3,20 +3,26 @@
 import base64
 import json
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from hwhup_core.body.model import load_body
 from hwhup_core.types import BodyEstimate, BodyParams, Intrinsics, PersonBox, Posture, State
 
 pytest.importorskip('viser', reason='the live page needs viser')
 
+from hwhup_ros.crib_monitor import find_config
 from hwhup_ros.viewer import MESH_COLOR, Page, ViewerConfig
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -35,6 +41,8 @@ FLAGS = (
     '--remote-debugging-port=0',
 )
 PAGE_TIMEOUT_S = 60.0
+PANEL_LEFT = 560
+"""Right of it is the page's panel, whose buttons are blue, too; pixels."""
 
 
 def lying_estimate(body, distance):
@@ -115,19 +123,27 @@ def blueish(picture):
     return (np.abs(hue[..., 0] - wanted[0]) < 8) & (hue[..., 1] > 60)
 
 
-@pytest.mark.timeout(150)
-def test_chromium_shows_mesh_and_points(page, tab, tmp_path):
-    tab.call('Page.navigate', url=page.url)
+def look(tab, url, done):
+    """Open a page and return what the browser shows of it once it is `done`, or when time is up."""
+    tab.call('Page.navigate', url=url)
     deadline = time.monotonic() + PAGE_TIMEOUT_S
     while time.monotonic() < deadline:
-        time.sleep(1.0)
+        time.sleep(0.5)
         picture = tab.screenshot()
-        reddish = (picture[..., 0] > 120) & (picture[..., 1] < 100)
-        if blueish(picture).sum() > 2000 and reddish.sum() > 5000:
+        if done(picture):
             break
+    return picture
+
+
+@pytest.mark.timeout(150)
+def test_chromium_shows_mesh_and_points(page, tab, tmp_path):
+    def reddish(picture):
+        return (picture[..., 0] > 120) & (picture[..., 1] < 100)
+
+    picture = look(tab, page.url, lambda seen: blueish(seen).sum() > 2000 and reddish(seen).sum() > 5000)
     cv2.imwrite(str(tmp_path / 'page.png'), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert blueish(picture).sum() > 2000, f'no mesh on the page, see {tmp_path / "page.png"}'
-    assert reddish.sum() > 5000, f'no points on the page, see {tmp_path / "page.png"}'
+    assert reddish(picture).sum() > 5000, f'no points on the page, see {tmp_path / "page.png"}'
     web = [url for url in tab.requested if url.startswith(('http', 'ws')) and '127.0.0.1' not in url]
     assert not web, 'the page must work without the internet'
 
@@ -141,3 +157,60 @@ def test_hidden_body_can_come_back(page):
     assert not page._mesh.visible
     page.show_body(lying_estimate(load_body('infant'), 1.3))
     assert page._mesh.visible
+
+
+@pytest.fixture
+def monitor(bundled_weights, tmp_path):
+    """Run the monitor with the live page on a small synthetic camera; return its URL."""
+    parameters = yaml.safe_load(find_config('crib_monitor.yaml').read_text())
+    parameters['/**/synthetic_camera_node']['ros__parameters'] = {
+        'width': 320, 'height': 240, 'focal_px': 280.0, 'rate_hz': 5.0,
+    }  # fmt: skip
+    (tmp_path / 'monitor.yaml').write_text(yaml.safe_dump(parameters))
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, '-m', 'hwhup_ros.crib_monitor', '--params', str(tmp_path / 'monitor.yaml')]
+    with (tmp_path / 'log').open('w') as log:
+        process = subprocess.Popen([*command, '--view', str(port)], stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield SimpleNamespace(url=f'http://127.0.0.1:{port}', process=process, log=tmp_path / 'log')
+        finally:
+            process.kill()
+            process.wait()
+
+
+def answers(monitor):
+    """Return the HTTP status of the page of a running monitor."""
+    deadline = time.monotonic() + PAGE_TIMEOUT_S
+    while time.monotonic() < deadline and monitor.process.poll() is None:
+        try:
+            with urllib.request.urlopen(monitor.url, timeout=5.0) as page:
+                return page.status
+        except OSError:  # Not there yet.
+            time.sleep(0.2)
+    raise AssertionError(f'no page at {monitor.url}: {monitor.log.read_text()}')
+
+
+@pytest.mark.timeout(200)
+def test_a_running_monitor_serves_the_page(monitor):
+    assert answers(monitor) == 200
+    monitor.process.send_signal(signal.SIGINT)
+    monitor.process.wait(timeout=PAGE_TIMEOUT_S)
+    log = monitor.log.read_text()
+    assert monitor.url in log
+    assert 'Traceback' not in log
+
+
+@pytest.mark.timeout(200)
+def test_chromium_shows_the_mesh_of_a_running_monitor(monitor, tab, tmp_path):
+    assert answers(monitor) == 200
+
+    def mesh_pixels(picture):
+        return blueish(picture[:, :PANEL_LEFT]).sum()
+
+    picture = look(tab, monitor.url, lambda seen: mesh_pixels(seen) > 1000)
+    cv2.imwrite(str(tmp_path / 'page.png'), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    assert mesh_pixels(picture) > 1000, f'no mesh, see {tmp_path / "page.png"}; {monitor.log.read_text()}'
+    monitor.process.send_signal(signal.SIGINT)
+    assert monitor.process.wait(timeout=PAGE_TIMEOUT_S) == 0, monitor.log.read_text()
