@@ -31,8 +31,9 @@ class EngineConfig:
     box_margin: float = field(default=1.35, metadata={'range': (1.0, 3.0)})
     """Side of the person box as a multiple of the larger extent of the joints in the image, 1 to 3. Keep the value that
     the weights were trained with."""
-    refine_first: int = field(default=3, metadata={'range': (0, 5)})
-    """How often the person box is made anew on a frame without a previous estimate, 0 to 5; each is a network run."""
+    refine_first: int = field(default=2, metadata={'range': (0, 5)})
+    """How often the person box is made anew on a frame without a previous estimate, 0 to 5. Each costs four network
+    runs, one for each heading that is tried."""
     flip_test: bool = True
     """Average the estimate with that of the mirrored image. Their disagreement drives the uncertainty; without it the
     uncertainty is unknown (NaN)."""

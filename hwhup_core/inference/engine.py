@@ -23,7 +23,13 @@ from hwhup_core.inference.frames import check_frame
 from hwhup_core.inference.people import box_of_joints, check_given_box, region_box
 from hwhup_core.inference.placement import Placement, place_by_depth
 from hwhup_core.inference.posture import classify_posture
-from hwhup_core.inference.uncertainty import GOOD_DISTANCE, joint_sigma, probability_within, read_calibration
+from hwhup_core.inference.uncertainty import (
+    GOOD_DISTANCE,
+    joint_sigma,
+    probability_within,
+    read_calibration,
+    read_extents,
+)
 from hwhup_core.inference.visibility import flesh_radii, joint_visibility
 from hwhup_core.networks.checkpoint import Loaded, load_checkpoint
 from hwhup_core.networks.fusion import fuse
@@ -43,8 +49,8 @@ from hwhup_core.types import (
 BUNDLED_WEIGHTS = Path(networks.__file__).parent / 'assets'
 
 
-UPRIGHT_ENOUGH = 0.35
-"""Radians from upright that the network is used to (`training.pool.AugmentConfig.lean`)."""
+HEADINGS = (0.0, math.pi / 2, math.pi, -math.pi / 2)
+"""Turns, radians, at which a new person is looked for: the first look at a frame knows no heading."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Regressed:
     """Image pixels of the joints by the crop's weak-perspective camera."""
     disagreement: Float[ndarray, '24'] | None
     """Distance (m) between the joints of the estimate and of its mirror twin, pelvis on pelvis; None without twin."""
+    wide: bool = False
+    """Whether the box was a guess from outside, not one made around an estimate."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Engine:
         self._device = _choose_device(config.device)
         self._network = fuse(loaded.model).to(self._device)
         self._calibration = read_calibration(loaded.card.calibration)
+        self._extents = read_extents(loaded.card.calibration)
         self._faces = self.body.faces.numpy()
         rest = self.body(_rest_params())
         self._radii = flesh_radii(rest.vertices[0].numpy(), rest.joints[0].numpy())
@@ -106,7 +115,7 @@ class Engine:
         for box in boxes:
             check_given_box(box, intrinsics.width, intrinsics.height)
         return [
-            self._estimate(frame, intrinsics, self._look_twice(frame, intrinsics, box), self._subject(index))
+            self._estimate(frame, intrinsics, self._look_around(frame, intrinsics, box), self._subject(index))
             for index, box in enumerate(boxes[: self.config.max_people])
         ]
 
@@ -144,8 +153,14 @@ class Engine:
         return estimate
 
     def _search(self, frame: Frame, intrinsics: Intrinsics) -> Regressed:
-        """Return the estimate from the region, its box refined around the joints while that stays plausible."""
-        regressed = self._regress(frame, region_box(self.config.region, intrinsics.width, intrinsics.height))
+        """Return the most plausible estimate of those that start in the region, turned to each of four headings."""
+        region = region_box(self.config.region, intrinsics.width, intrinsics.height)
+        found = [self._close_in(frame, intrinsics, replace(region, turn=turn)) for turn in HEADINGS]
+        return self._most_plausible(frame, intrinsics, found)
+
+    def _close_in(self, frame: Frame, intrinsics: Intrinsics, start: PersonBox) -> Regressed:
+        """Return the estimate after the box was made anew around the joints, while that stays plausible."""
+        regressed = self._regress(frame, start, wide=True)
         for _ in range(self.config.refine_first):
             box = self._box_of(regressed, intrinsics)
             if box is None:
@@ -153,33 +168,49 @@ class Engine:
             regressed = self._regress(frame, box)
         return regressed
 
-    def _look_twice(self, frame: Frame, intrinsics: Intrinsics, box: PersonBox) -> Regressed:
-        """Return the estimate in a given box; a body that is not upright in it gets a second look, turned upright."""
-        first = self._regress(frame, box)
-        upright = self._box_of(first, intrinsics)
-        if upright is None or abs(math.remainder(upright.turn - box.turn, math.tau)) < UPRIGHT_ENOUGH:
-            return first
-        return self._regress(frame, replace(box, turn=upright.turn))
+    def _look_around(self, frame: Frame, intrinsics: Intrinsics, box: PersonBox) -> Regressed:
+        """Return the most plausible estimate in a given box, which is turned but neither moved nor resized."""
+        found = []
+        for turn in HEADINGS:
+            first = self._regress(frame, replace(box, turn=box.turn + turn))
+            upright = self._box_of(first, intrinsics)
+            found.append(first if upright is None else self._regress(frame, replace(box, turn=upright.turn)))
+        return self._most_plausible(frame, intrinsics, found)
+
+    def _most_plausible(self, frame: Frame, intrinsics: Intrinsics, found: list[Regressed]) -> Regressed:
+        """Return the estimate that agrees best with its mirror image and with the depth, by the product of both."""
+
+        def doubt(regressed: Regressed) -> float:
+            disagreement = 1.0 if regressed.disagreement is None else float(regressed.disagreement.mean())
+            error = self._place(frame, intrinsics, regressed).placement.aligned_depth_error
+            return disagreement * (error if math.isfinite(error) else 1.0)
+
+        return min(found, key=doubt)
 
     def _box_of(self, regressed: Regressed, intrinsics: Intrinsics) -> PersonBox | None:
-        return box_of_joints(regressed.crop_pixels, self.config.box_margin, intrinsics.width, intrinsics.height)
+        """Return the box for the next look; what the network is known to see too small is made up for."""
+        extent = self._extents[0 if regressed.wide else 1]
+        margin = self.config.box_margin / extent
+        return box_of_joints(regressed.crop_pixels, margin, intrinsics.width, intrinsics.height)
 
     def _subject(self, index: int) -> str:
         return self.config.subject_id if index == 0 else f'{self.config.subject_id}_{index + 1}'
 
-    def _regress(self, frame: Frame, box: PersonBox) -> Regressed:
+    def _regress(self, frame: Frame, box: PersonBox, wide: bool = False) -> Regressed:
         """Run the network on the box (and its mirror image), turn back and average what it says."""
         image = torch.from_numpy(crop_to_input(frame, box, self.loaded.card.input))[None]
         if not self.config.flip_test:
             prediction = self._turned_back(self._network(image.to(self._device)).to('cpu'), box)
-            return self._regressed(box, prediction, self.body.skeleton(prediction.params).joints, None)
+            joints = self.body.skeleton(prediction.params).joints
+            return replace(self._regressed(box, prediction, joints, None), wide=wide)
         both = self._network(torch.cat([image, image.flip(3)]).to(self._device)).to('cpu')
         straight = self._turned_back(both[:1], box)
         mirrored = self._turned_back(mirror_prediction(both[1:]), box)
         prediction = mean_prediction(straight, mirrored)
         joints = self.body.skeleton(_stack(prediction.params, straight.params, mirrored.params)).joints
         rooted = (joints - joints[:, :1]).numpy()
-        return self._regressed(box, prediction, joints[:1], np.linalg.norm(rooted[1] - rooted[2], axis=1))
+        disagreement = np.linalg.norm(rooted[1] - rooted[2], axis=1)
+        return replace(self._regressed(box, prediction, joints[:1], disagreement), wide=wide)
 
     def _turned_back(self, prediction: Prediction, box: PersonBox) -> Prediction:
         """Return the prediction for the image as it is, from that for the turned box."""

@@ -47,6 +47,20 @@ def read_calibration(entry: Mapping[str, Any]) -> Calibration | None:
     return Calibration(floor, gain)
 
 
+def read_extents(entry: Mapping[str, Any]) -> tuple[float, float]:
+    """
+    Return the extent of estimated joints over the true one, at a wide first look and in a close box; 1 if unknown.
+
+    An unsure network puts limbs where they are on average, so its skeletons are too small: boxes around them would
+    shrink from frame to frame.
+    """
+    ratios = (entry.get('extent_wide', 1.0), entry.get('extent_close', 1.0))
+    wide, close = (float(ratio) if isinstance(ratio, (int, float)) else math.nan for ratio in ratios)
+    if not (0.2 < wide < 2 and 0.2 < close < 2):
+        raise AssetError(f'The weights card has extent_wide and extent_close {ratios}. Expected numbers of 0.2 to 2.')
+    return wide, close
+
+
 def joint_sigma(disagreement: Float[ndarray, '24'] | None, calibration: Calibration | None) -> Float[ndarray, '24']:
     """Return the standard deviation (m) of each joint coordinate; NaN without a calibration or a second estimate."""
     if disagreement is None or calibration is None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from hwhup_core.body.model import BodyModel, load_body
@@ -23,6 +24,7 @@ from hwhup_core.evaluation.evaluate import (
     fit_calibration,
     held_out_frames,
 )
+from hwhup_core.geometry.cameras import weak_perspective_project
 from hwhup_core.geometry.rotations import matrix_to_rotation_6d
 from hwhup_core.inference.config import EngineConfig
 from hwhup_core.inference.engine import Engine
@@ -55,7 +57,8 @@ def train_from_config(path: Path, out: Path) -> Path:
     held_out = _kept_pool(out / 'held_out.npz', config.body, config.seed + HELD_OUT_SEED, config.held_out)
     network = CompactRegressor(config.network, mean_parameters(pool))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batch = validation_batch(held_out, config)
+    settled = replace(config.augment, settled=1.0)  # The looks that the engine ends with.
+    batch = validation_batch(held_out, replace(config, augment=settled))
 
     def step(model: nn.Module, drawn: Batch) -> LossTerms:
         return supervised_terms(model, body, drawn, config.bfloat16)
@@ -92,8 +95,8 @@ def mean_parameters(pool: SamplePool) -> MeanParameters:
 
 
 def validation_batch(held_out: SamplePool, config: TrainConfig) -> Batch:
-    """Return all held-out samples as one fixed batch, as a later look sees them, nothing erased."""
-    augment = replace(config.augment, settled=1.0, erase=0.0, flip=0.0)
+    """Return all held-out samples as one fixed batch, nothing erased and nothing mirrored."""
+    augment = replace(config.augment, erase=0.0, flip=0.0)
     rng = np.random.default_rng(config.seed + HELD_OUT_SEED)
     return draw_batch(held_out, np.arange(len(held_out)), rng, augment, config.inputs)
 
@@ -127,16 +130,41 @@ def write_weights(network: CompactRegressor, body: BodyModel, config: TrainConfi
         seed=config.seed,
         commit=_commit(),
     )
+    extents = measured_extents(network, body, config)
     engine_config = EngineConfig(body=config.body)
-    engine = Engine(Loaded(network, replace(card, calibration=IDENTITY_CALIBRATION)), body, engine_config)
+    card = replace(card, calibration=IDENTITY_CALIBRATION | extents)
+    engine = Engine(Loaded(network, card), body, engine_config)
     calibration = fit_calibration(engine, _watched('calibrate', body, config.seed + 2 * HELD_OUT_SEED, config.held_out))
-    card = replace(card, calibration=calibration)
+    card = replace(card, calibration=calibration | extents)
     engine = Engine(Loaded(network, card), body, engine_config)
     figures = evaluate_engine(engine, _watched('evaluate', body, config.seed + HELD_OUT_SEED, config.held_out))
     metrics = {name: Measurement(i.mean, i.low, i.high, i.count) for name, i in figures.items()}
     written = save_checkpoint(stem, network, replace(card, metrics=metrics))
     logger.info('wrote %s, weights hash %s', stem, written.weights_hash)
     return stem
+
+
+def measured_extents(network: CompactRegressor, body: BodyModel, config: TrainConfig) -> dict[str, float]:
+    """Return how large the network's skeletons are on held-out samples, see `inference.uncertainty.read_extents`."""
+    pool = synthetic_pool(config.body, config.seed + 3 * HELD_OUT_SEED, config.held_out)
+    first, later = (replace(config, augment=replace(config.augment, settled=settled)) for settled in (0.0, 1.0))
+    return {
+        'extent_wide': _extent_ratio(network, body, validation_batch(pool, first)),
+        'extent_close': _extent_ratio(network, body, validation_batch(pool, later)),
+    }
+
+
+def _extent_ratio(network: CompactRegressor, body: BodyModel, batch: Batch) -> float:
+    """Return the median of the predicted extent of the joints in the crop over the true one."""
+    with torch.inference_mode():
+        prediction = network(batch.images)
+        joints = body.skeleton(prediction.params).joints
+        seen = weak_perspective_project(joints, prediction.camera)
+    return float((_extent(seen) / _extent(batch.keypoints)).median())
+
+
+def _extent(points: Float[Tensor, 'b k 2']) -> Float[Tensor, ' b']:
+    return (points.amax(dim=1) - points.amin(dim=1)).amax(dim=1)
 
 
 def _watched(what: str, body: BodyModel, seed: int, count: int) -> Iterator[LabelledFrame]:

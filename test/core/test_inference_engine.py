@@ -9,42 +9,68 @@ import torch
 from hwhup_core.body.model import BodyModel, load_body
 from hwhup_core.errors import AssetError, ConfigError, FrameError
 from hwhup_core.geometry.cameras import project
+from hwhup_core.geometry.crops import turn_matrix
 from hwhup_core.geometry.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from hwhup_core.inference import Engine, EngineConfig, build_engine
+from hwhup_core.inference.flip import mirror_prediction, turn_prediction
 from hwhup_core.inference.placement import compare_depth
 from hwhup_core.networks.card import ModelCard
 from hwhup_core.networks.checkpoint import Loaded
 from hwhup_core.networks.compact import CompactConfig, CompactRegressor
-from hwhup_core.networks.packing import InputConfig, Modality
+from hwhup_core.networks.packing import InputConfig, Modality, crop_to_input
 from hwhup_core.render.numba_backend import depth_buffer
 from hwhup_core.types import BodyParams, Frame, Intrinsics, PersonBox, Posture, Prediction, State, WeakPerspective
 
 CAMERA = Intrinsics(600.0, 600.0, 320.0, 240.0, 640, 480)
 LENS = replace(CAMERA, distortion_model='plumb_bob', distortion=(-0.15, 0.05, 0.001, -0.001, 0.0))
 TINY = CompactConfig(input_size=16, stem_width=2, widths=(2,), blocks=(1,), spatial_width=1, hidden_width=2)
+SURE = {'sigma_floor_m': 0.01, 'sigma_gain': 0.1}
 TRUE_TRANSLATION = np.array([0.12, -0.08, 1.3])
 BED_DEPTH = 1.42
 BOX = PersonBox(320 + 600 * 0.12 / 1.3, 240 - 600 * 0.08 / 1.3, 420.0)
 """Centred on the pixel of the body's origin, so that the crop camera's shift is zero."""
 
 
-class FakeRegressor(CompactRegressor):
-    """Answers with the same body for every image, mirrored for the second of a flip pair where `symmetric`."""
+LOOKS: list[PersonBox] = []
+"""Boxes that engines have cropped, newest last."""
 
-    def __init__(self, prediction: Prediction, second: Prediction) -> None:
+
+@pytest.fixture(autouse=True)
+def _watched_crops(monkeypatch):
+    """Let the fake network know which box it is shown; what is wrong with the frame is still found."""
+
+    def crop(frame, box, config):
+        LOOKS.append(box)
+        return crop_to_input(frame, box, config)
+
+    monkeypatch.setattr('hwhup_core.inference.engine.crop_to_input', crop)
+
+
+class FakeRegressor(CompactRegressor):
+    """Knows where the body is in the image and answers rightly for any box, turned ones and mirror images included."""
+
+    def __init__(self, answers: tuple[Prediction, Prediction], pelvises: tuple[torch.Tensor, ...], seen_in: PersonBox):
         super().__init__(TINY)
-        self.answers = (prediction, second)
+        self.answers, self.pelvises, self.seen_in = answers, pelvises, seen_in
         self.calls = 0
 
     def forward(self, images):
         self.calls += 1
-        first, second = self.answers
+        first, second = (self.in_box(*known, LOOKS[-1]) for known in zip(self.answers, self.pelvises))
         if len(images) == 1:
             return first
+        second = mirror_prediction(second)
         return Prediction(
             BodyParams(*(torch.cat([getattr(p.params, n) for p in (first, second)]) for n in vars(first.params))),
             WeakPerspective(*(torch.cat([getattr(p.camera, n) for p in (first, second)]) for n in vars(first.camera))),
         )
+
+    def in_box(self, answer, pelvis, box):
+        """Return the answer for `box`, from that for `seen_in`, in whose centre the body's origin lies."""
+        pixels_per_metre = answer.camera.scale * self.seen_in.side / 2
+        offset = torch.tensor([[self.seen_in.center_x - box.center_x, self.seen_in.center_y - box.center_y]])
+        camera = WeakPerspective(pixels_per_metre / (box.side / 2), (offset / pixels_per_metre).float())
+        return turn_prediction(Prediction(answer.params, camera), pelvis, box.turn)
 
 
 @pytest.fixture(scope='module')
@@ -69,10 +95,10 @@ def true_scale() -> float:
     return CAMERA.fx / TRUE_TRANSLATION[2] / (BOX.side / 2)
 
 
-def make_engine(body, prediction, second=None, modality=Modality.RGB, calibration=None, **settings):
-    from hwhup_core.inference.flip import mirror_prediction
-
-    network = FakeRegressor(prediction, mirror_prediction(prediction) if second is None else second)
+def make_engine(body, prediction, second=None, modality=Modality.RGB, calibration=None, seen_in=BOX, **settings):
+    """Return an engine whose network gives `prediction` for the box `seen_in`, and `second` for its mirror image."""
+    answers = (prediction, prediction if second is None else second)
+    network = FakeRegressor(answers, [body.skeleton(answer.params).joints[:, 0] for answer in answers], seen_in)
     card = ModelCard(
         'compact', InputConfig((modality,), 16), body.body_id, body.hash, 'CC0-1.0', TINY, weights_hash='f00d',
         calibration=calibration or {},
@@ -119,7 +145,7 @@ def test_depth_recovers_the_true_translation(body, intrinsics, wrong_scale):
     origin = np.array([[TRUE_TRANSLATION[0], TRUE_TRANSLATION[1], TRUE_TRANSLATION[2]]])
     center = project(origin, intrinsics)[0]
     box = PersonBox(center[0], center[1], BOX.side)
-    engine = make_engine(body, prediction_of(params, true_scale() * wrong_scale), max_people=1)
+    engine = make_engine(body, prediction_of(params, true_scale() * wrong_scale), seen_in=box, max_people=1)
     depth = rendered_depth(body, params, intrinsics)
     (estimate,) = engine(frame_with(depth, intrinsics), [box])
     truth = body(params).joints[0].numpy() + TRUE_TRANSLATION
@@ -152,7 +178,7 @@ def test_every_field_fits_the_others(body):
     assert (estimate.stamp_ns, estimate.frame_id, estimate.subject_id) == (7, 'optical', 'subject')
     assert (estimate.body_hash, estimate.weights_hash) == (body.hash, 'f00d')
     assert estimate.posture == Posture.SUPINE
-    assert estimate.box == BOX
+    assert replace(estimate.box, turn=0.0) == BOX
 
 
 def test_vertices_are_the_mesh_of_the_estimate(body):
@@ -252,8 +278,8 @@ def test_two_frames_are_followed(body):
     (first,) = engine(frame_with())
     calls = engine._network.calls
     (second,) = engine(frame_with())
-    assert calls == 3
-    assert engine._network.calls == 4
+    assert calls == 4 * 3, 'A first look and two closer ones for each of four headings.'
+    assert engine._network.calls == calls + 1
     assert second.box != first.box
     assert second.subject_id == first.subject_id
     engine.reset()
@@ -264,7 +290,39 @@ def test_two_frames_are_followed(body):
 def test_the_region_is_where_the_search_starts(body):
     engine = make_engine(body, prediction_of(lying_params(), 1.0), region=(100.0, 50.0, 300.0), refine_first=0)
     (estimate,) = engine(frame_with())
-    assert estimate.box == PersonBox(250.0, 200.0, 300.0)
+    assert replace(estimate.box, turn=0.0) == PersonBox(250.0, 200.0, 300.0)
+
+
+@pytest.mark.parametrize('heading', [0.0, 1.0, 3.0])
+def test_the_last_look_is_close_and_upright(body, heading):
+    params = lying_params()
+    turn = torch.eye(3)
+    turn[:2, :2] = torch.from_numpy(turn_matrix(heading))
+    lying = BodyParams(turn @ params.global_rotation, params.joint_rotations, params.betas)
+    extents = {'extent_wide': 0.7, 'extent_close': 0.9}
+    engine = make_engine(body, prediction_of(lying, true_scale()), calibration=extents | SURE, refine_first=2)
+    (estimate,) = engine(frame_with())
+    seen = engine.body.skeleton(lying).joints[0, :, :2].numpy() * (true_scale() * BOX.side / 2)
+    upright = seen @ turn_matrix(estimate.box.turn).T
+    assert abs(upright[12, 0] - upright[0, 0]) < 2
+    assert upright[12, 1] < upright[0, 1]
+    extent = np.ptp(upright, axis=0).max()
+    assert estimate.box.side == pytest.approx(1.35 / 0.9 * extent, rel=0.02)
+
+
+def test_the_heading_that_agrees_with_the_depth_is_taken(body, monkeypatch):
+    """A network that is right only where the crop shows the head up: the other three starts go wrong."""
+    params, wrong = lying_params(1), lying_params(2)
+    engine = make_engine(body, prediction_of(params, true_scale()), refine_first=0)
+    network, right = engine._network, engine._network.in_box
+
+    def fooled(answer, pelvis, box):
+        return right(replace(answer, params=wrong if abs(box.turn) > 1 else params), pelvis, box)
+
+    monkeypatch.setattr(network, 'in_box', fooled)
+    (estimate,) = engine(frame_with(rendered_depth(body, params)))
+    assert estimate.box.turn == 0
+    assert estimate.aligned_depth_error < 0.004
 
 
 def test_given_boxes_give_one_estimate_each(body):
