@@ -217,6 +217,7 @@ def _write_pictures(arguments: Arguments, report: ReportNode, engine: Any) -> No
 def summary_table(summary: dict[str, Any]) -> str:
     """Return the numbers a person wants first, one a line."""
     latency = summary['latency_ms']
+    joint, mean_joint = summary['joint_error_mm'], summary['mean_pose_joint_error_mm']
     depth, mean_depth = summary['aligned_depth_error_mm'], summary['mean_pose_aligned_depth_error_mm']
     rows = {
         'frames published / answered / refused': (
@@ -228,7 +229,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         'latency p50 / p95 / max': f'{latency["p50"]} / {latency["p95"]} / {latency["max"]} ms',
         'markers, faces a mesh': f'{summary["markers_published"]}, {summary["mesh_faces_per_marker"]}',
         'aligned depth error': f'{depth} mm (mean pose {mean_depth} mm)',
-        'joint error': f'{summary["joint_error_mm"]} mm (mean pose {summary["mean_pose_joint_error_mm"]} mm)',
+        'joint error': 'unknown, there is no truth' if joint is None else f'{joint} mm (mean pose {mean_joint} mm)',
         'memory start / end': f'{summary["rss_mb"]["start"]} / {summary["rss_mb"]["end"]} MB',
     }
     width = max(map(len, rows))
