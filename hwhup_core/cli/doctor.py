@@ -76,7 +76,7 @@ def doctor(assets: Path | None) -> int:
         for finding in findings:
             print(f'  {finding.mark.value}  {finding.text}')
     broken = [finding for findings in sections.values() for finding in findings if finding.mark is Mark.BROKEN]
-    print(f'\n{len(broken)} problems' if broken else '\nEverything that is needed is here.')
+    print(f'\nproblems: {len(broken)}' if broken else '\nEverything that is needed is here.')
     return 1 if broken else 0
 
 
