@@ -127,6 +127,10 @@ class Observation(TensorRecord):
     at which nothing was measured the origin."""
 
 
+COEFFICIENT_COUNTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+"""Distortion model, by its sensor_msgs/CameraInfo name -> how many coefficients it may have."""
+
+
 @dataclass(frozen=True)
 class Intrinsics:
     """Pinhole camera with the distortion of its sensor_msgs/CameraInfo."""

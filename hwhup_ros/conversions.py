@@ -21,13 +21,12 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from hwhup_core.errors import FrameError
-from hwhup_core.types import BodyEstimate, Intrinsics, PersonBox, Posture, State
+from hwhup_core.types import COEFFICIENT_COUNTS, BodyEstimate, Intrinsics, PersonBox, Posture, State
 from hwhup_ros.msg import BodyModelInfo, SmplJoint, SmplPose, SmplPoseArray
 
 SECOND_NS = 1_000_000_000
 HALF_PIXEL = 0.5
 JOINTS = 24
-COEFFICIENT_COUNTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 
 
 def to_ns(stamp: Time) -> int:

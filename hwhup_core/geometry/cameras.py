@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from hwhup_core.errors import ConfigError
-from hwhup_core.types import Intrinsics, PersonBox, WeakPerspective
+from hwhup_core.types import COEFFICIENT_COUNTS, Intrinsics, PersonBox, WeakPerspective
 
 CROP_FOCAL = 5000.0
 """Focal length, pixels, that SPIN gives to the camera of a crop of CROP_FOCAL_SIZE pixels."""
@@ -70,12 +70,13 @@ def rays(intrinsics: Intrinsics, pixels: Float[ndarray, 'n 2']) -> Float[ndarray
 
 
 def _coefficients(intrinsics: Intrinsics) -> Float[ndarray, ' n']:
-    allowed = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
     model, count = intrinsics.distortion_model, len(intrinsics.distortion)
-    if model not in allowed:
-        raise ConfigError(f'Distortion model {model!r} is not supported; expected one of {sorted(allowed)} or none.')
-    if count not in allowed[model]:
-        raise ConfigError(f'Distortion model {model} has {count} coefficients; expected {allowed[model]}.')
+    if model not in COEFFICIENT_COUNTS:
+        raise ConfigError(
+            f'Distortion model {model!r} is not supported; expected one of {sorted(COEFFICIENT_COUNTS)} or none.'
+        )
+    if count not in COEFFICIENT_COUNTS[model]:
+        raise ConfigError(f'Distortion model {model} has {count} coefficients; expected {COEFFICIENT_COUNTS[model]}.')
     return np.asarray(intrinsics.distortion, np.float64)
 
 
