@@ -8,18 +8,18 @@ same bits.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
+
+from hwhup_core.render.compiled import compiled
 
 HALF = np.float32(0.5)
 ZERO = np.float32(0.0)
@@ -28,22 +28,7 @@ EDGE_ON = np.float32(1e-6)
 """Below this |cos| between ray and face normal the slope of the face is rounding noise and passes no gradient."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """
-    Compile at first use and keep the result on disk; a file system without any writable cache only costs the keeping.
-
-    The function is unwrapped first: the type checkers of the tests wrap it, and numba cannot compile their wrapper.
-    """
-    options: dict[str, Any] = {'nogil': True, 'error_model': 'numpy'}
-    plain = inspect.unwrap(function)
-    try:
-        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(plain)
-    except RuntimeError:
-        compiled = numba.njit(**options)(plain)
-    return compiled
-
-
-@_compiled
+@compiled
 def _project(vertices: Any, camera: Any) -> Any:
     """Return x px, y px, 1/z for every vertex; 1/z is 0 for a vertex that is behind the camera or not finite."""
     screen = np.zeros((vertices.shape[0], 3), np.float32)
@@ -56,7 +41,7 @@ def _project(vertices: Any, camera: Any) -> Any:
     return screen
 
 
-@_compiled
+@compiled
 def _sorted_face(faces: Any, f: int) -> Any:
     """
     Return the vertex ids of a face in rising order.
@@ -73,7 +58,7 @@ def _sorted_face(faces: Any, f: int) -> Any:
     return a, b, c
 
 
-@_compiled
+@compiled
 def _raster(screen: Any, faces: Any, inverse_depth: Any, face_index: Any) -> None:
     """Write the nearest face and its 1/z at each pixel centre into the buffers (which start at 0 and -1)."""
     height, width = face_index.shape
@@ -113,7 +98,7 @@ def _raster(screen: Any, faces: Any, inverse_depth: Any, face_index: Any) -> Non
                         face_index[i, j] = f
 
 
-@_compiled
+@compiled
 def _render(vertices: Any, faces: Any, camera: Any, depth: Any, face_index: Any) -> None:
     """Fill one image: depth (m, 0 where nothing is hit) and face ids."""
     depth[:] = ZERO
@@ -125,7 +110,7 @@ def _render(vertices: Any, faces: Any, camera: Any, depth: Any, face_index: Any)
                 depth[i, j] = ONE / depth[i, j]
 
 
-@_compiled
+@compiled
 def _depth_at_faces(vertices: Any, faces: Any, camera: Any, face_index: Any, depth: Any) -> None:
     """Write the z at which each pixel's ray meets the plane of its given face; 0 where there is none."""
     screen = _project(vertices, camera)
@@ -149,7 +134,7 @@ def _depth_at_faces(vertices: Any, faces: Any, camera: Any, face_index: Any, dep
                 depth[i, j] = ONE / nearness
 
 
-@_compiled
+@compiled
 def _depth_gradient(
     vertices: Any, faces: Any, camera: Any, depth: Any, face_index: Any, upstream: Any, out: Any
 ) -> None:
@@ -179,7 +164,7 @@ def _depth_gradient(
                 out[vertex, 2] += slope * share * nz
 
 
-@_compiled
+@compiled
 def _interpolate(vertices: Any, faces: Any, camera: Any, face_index: Any, values: Any, out: Any) -> None:
     """Write the perspective-correct mean of the three vertex values of each pixel's face; 0 where there is none."""
     screen = _project(vertices, camera)

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
 from hwhup_core.errors import ConfigError
+from hwhup_core.render.compiled import compiled
 from hwhup_core.render.numba_backend import depth_buffer
-from hwhup_core.synthetic.compiled import compiled
 from hwhup_core.synthetic.views import View
 
 CELL = 0.05

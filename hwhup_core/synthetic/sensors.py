@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from hwhup_core.errors import ConfigError
-from hwhup_core.synthetic.compiled import compiled
+from hwhup_core.render.compiled import compiled
 
 _LEVELS = 4096
 

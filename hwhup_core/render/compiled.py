@@ -1,4 +1,4 @@
-"""How the loops of this folder are compiled."""
+"""How the loops of the renderer and of the synthetic images are compiled."""
 
 from __future__ import annotations
 
