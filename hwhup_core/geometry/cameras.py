@@ -52,6 +52,23 @@ def project(points: Float[ndarray, 'n 3'], intrinsics: Intrinsics) -> Float[ndar
     return pixels
 
 
+def through_lens(
+    vertices: Float[ndarray, 'v 3'], intrinsics: Intrinsics
+) -> tuple[Float[ndarray, 'v 3'], Float[ndarray, 'v 2']]:
+    """
+    Return vertices that a pinhole camera without distortion sees at the pixels of the real lens, and those pixels.
+
+    Depths are kept, so a pinhole renderer makes the image of the distorted camera, exact at the vertices.
+    """
+    if intrinsics.distortion_model == 'none' or not any(intrinsics.distortion):
+        ahead = np.where(vertices[:, 2:] > 1e-6, vertices[:, 2:], np.nan)
+        pixels = vertices[:, :2] / ahead * (intrinsics.fx, intrinsics.fy) + (intrinsics.cx, intrinsics.cy)
+        return vertices, pixels
+    pixels = project(vertices, intrinsics)
+    plane = (pixels - (intrinsics.cx, intrinsics.cy)) / (intrinsics.fx, intrinsics.fy) * vertices[:, 2:]
+    return np.concatenate([plane, vertices[:, 2:]], axis=1), pixels
+
+
 def rays(intrinsics: Intrinsics, pixels: Float[ndarray, 'n 2']) -> Float[ndarray, 'n 3']:
     """Return the viewing rays of the pixels, scaled to z = 1, with the distortion removed."""
     pixels = np.asarray(pixels, np.float64)

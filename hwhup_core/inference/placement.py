@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from hwhup_core.geometry.cameras import project, rays
+from hwhup_core.geometry.cameras import rays, through_lens
 from hwhup_core.render.numba_backend import depth_buffer
 from hwhup_core.types import Intrinsics
 
@@ -107,7 +107,7 @@ def compare_depth(
     intrinsics: Intrinsics,
 ) -> Comparison | None:
     """Return the rendered body beside the depth where the body is, or None where no part of it is in the image."""
-    pinhole_vertices, pixels = _through_lens(vertices, intrinsics)
+    pinhole_vertices, pixels = through_lens(vertices, intrinsics)
     window = _window_of(pixels, depth.shape[1], depth.shape[0])
     if window is None:
         return None
@@ -117,23 +117,6 @@ def compare_depth(
     observed = window.cut(depth)
     shared = (rendered > 0) & (observed > 0) & np.isfinite(observed)
     return Comparison(window, rendered, observed, shared)
-
-
-def _through_lens(
-    vertices: Float[ndarray, 'v 3'], intrinsics: Intrinsics
-) -> tuple[Float[ndarray, 'v 3'], Float[ndarray, 'v 2']]:
-    """
-    Return vertices that a pinhole camera without distortion sees at the pixels of the real lens, and those pixels.
-
-    Depths are kept, so a pinhole renderer makes the image of the distorted camera, exact at the vertices.
-    """
-    if intrinsics.distortion_model == 'none' or not any(intrinsics.distortion):
-        ahead = np.where(vertices[:, 2:] > 1e-6, vertices[:, 2:], np.nan)
-        pixels = vertices[:, :2] / ahead * (intrinsics.fx, intrinsics.fy) + (intrinsics.cx, intrinsics.cy)
-        return vertices, pixels
-    pixels = project(vertices, intrinsics)
-    plane = (pixels - (intrinsics.cx, intrinsics.cy)) / (intrinsics.fx, intrinsics.fy) * vertices[:, 2:]
-    return np.concatenate([plane, vertices[:, 2:]], axis=1), pixels
 
 
 def _window_of(pixels: Float[ndarray, 'v 2'], width: int, height: int) -> Window | None:

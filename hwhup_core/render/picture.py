@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
 from hwhup_core.errors import HwhupError
-from hwhup_core.geometry.cameras import project
+from hwhup_core.geometry.cameras import through_lens
 from hwhup_core.render.numba_backend import depth_buffer, interpolate
 from hwhup_core.types import Intrinsics
 
@@ -74,7 +74,7 @@ def shaded_layer(
     fine = (intrinsics.height * OVERSAMPLING, intrinsics.width * OVERSAMPLING)
     k = intrinsics
     camera = np.array([k.fx, k.fy, k.cx, k.cy], np.float32) * OVERSAMPLING
-    seen = _as_pinhole(np.asarray(vertices, np.float32), intrinsics)
+    seen, _ = through_lens(np.asarray(vertices, np.float32), intrinsics)
     _, face_index = depth_buffer(seen, faces, camera, fine)
     lit = np.asarray(color, np.float32) * brightness(vertices, faces)[:, None]
     layer = interpolate(seen, faces, camera, face_index, lit)
@@ -168,17 +168,6 @@ def side_by_side(
     whole = np.concatenate(row, axis=1)
     band = np.full((gap, whole.shape[1], 3), PAPER, np.uint8)
     return np.concatenate([*([] if titles else [band]), whole, band])
-
-
-def _as_pinhole(vertices: ndarray, intrinsics: Intrinsics) -> ndarray:
-    """Return the vertices moved sideways so that a camera without distortion sees them where this one does."""
-    if intrinsics.distortion_model == 'none':
-        return vertices
-    pixels = project(vertices, intrinsics)
-    z = vertices[:, 2].astype(np.float64)
-    x = (pixels[:, 0] - intrinsics.cx) / intrinsics.fx * z
-    y = (pixels[:, 1] - intrinsics.cy) / intrinsics.fy * z
-    return np.stack([x, y, z], axis=1).astype(np.float32)
 
 
 def _shrunk(fine: ndarray) -> ndarray:
