@@ -199,7 +199,7 @@ class MarkerNode(Node):
         if pose.body_model_hash != body.model.hash:
             return None
         # Imports torch, which nothing else here needs.
-        from hwhup_ros.posed_mesh import posed_vertices
+        from hwhup_core.body.posing import posed_vertices
 
         vertices = posed_vertices(body.model, from_pose_message(pose))
         return vertices[body.faces].reshape(-1, 3) if np.isfinite(vertices).all() else None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from numpy import ndarray
 
 from hwhup_core.body.model import BodyModel
+from hwhup_core.body.posing import joint_orientations
 from hwhup_core.geometry.crops import box_around
-from hwhup_core.geometry.rotations import matrix_to_axis_angle, matrix_to_quaternion
+from hwhup_core.geometry.rotations import matrix_to_axis_angle
 from hwhup_core.synthetic.stream import Truth
 from hwhup_core.types import BodyEstimate, State
 
@@ -19,7 +18,7 @@ BOX_MARGIN = 1.2
 def truth_estimate(truth: Truth, body: BodyModel, frame_id: str, subject_id: str) -> BodyEstimate:
     """Return the truth as a certain estimate: confidence 1, deviation 0; no weights made it."""
     local = np.concatenate([truth.global_rotation[None], truth.joint_rotations])
-    orientations = to_quaternions(camera_from_joints(local, [int(parent) for parent in body.parents]))
+    orientations = joint_orientations(local, body.parents)
     return BodyEstimate(
         stamp_ns=truth.stamp_ns,
         frame_id=frame_id,
@@ -44,18 +43,3 @@ def truth_estimate(truth: Truth, body: BodyModel, frame_id: str, subject_id: str
         posture=truth.posture,
         aligned_depth_error=float('nan'),
     )
-
-
-def camera_from_joints(local: Float[ndarray, '24 3 3'], parents: list[int]) -> Float[ndarray, '24 3 3']:
-    """Return each joint's rotation in the camera frame from rotations that are relative to the parent (root first)."""
-    camera = local.copy()
-    for joint, parent in enumerate(parents):
-        if parent >= 0:
-            camera[joint] = camera[parent] @ local[joint]
-    return camera
-
-
-def to_quaternions(rotations: Float[ndarray, 'n 3 3']) -> Float[ndarray, 'n 4']:
-    """Return unit quaternions x y z w."""
-    quaternions: ndarray = matrix_to_quaternion(torch.from_numpy(rotations)).numpy()
-    return quaternions

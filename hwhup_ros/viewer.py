@@ -16,13 +16,13 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
 from hwhup_core.body.model import BodyModel, load_body
+from hwhup_core.body.posing import posed_vertices
 from hwhup_core.errors import ConfigError, FrameError
 from hwhup_core.types import BodyEstimate, Intrinsics, State
 from hwhup_ros import conversions, images
 from hwhup_ros.msg import BodyModelInfo, SmplPose, SmplPoseArray
 from hwhup_ros.parameters import declare_config
 from hwhup_ros.point_cloud import ray_grid
-from hwhup_ros.posed_mesh import posed_vertices
 from hwhup_ros.spinning import run
 
 HOST = '127.0.0.1'

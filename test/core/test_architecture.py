@@ -45,7 +45,6 @@ ROS_MAY_ALSO_IMPORT = {
     # Drawing: the message holds a pose, a picture needs the mesh; a point cloud needs the camera's rays.
     'marker_node': {'body'},
     'markers': {'body'},
-    'posed_mesh': {'body', 'geometry'},
     'viewer': {'body'},
     'snapshot': {'body', 'geometry', 'render'},
     'point_cloud': {'geometry'},

@@ -19,12 +19,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from visualization_msgs.msg import Marker, MarkerArray
 
 from hwhup_core.body.model import load_body
+from hwhup_core.body.posing import posed_vertices
 from hwhup_core.errors import ConfigError
 from hwhup_core.types import State
 from hwhup_ros.conversions import from_pose_message, make_header, to_body_model_info, to_ns
 from hwhup_ros.marker_node import MarkerNode
 from hwhup_ros.markers import JOINTS_ID, LABEL_ID, MESH_ID, SKELETON_ID
-from hwhup_ros.posed_mesh import posed_vertices
 
 NUMBERS = itertools.count()
 BODY = load_body('infant')

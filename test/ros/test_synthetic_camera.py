@@ -12,11 +12,11 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
+from hwhup_core.body.posing import posed_vertices
 from hwhup_core.errors import ConfigError
 from hwhup_core.geometry.cameras import project
 from hwhup_ros.conversions import from_pose_message, to_intrinsics, to_ns
 from hwhup_ros.images import to_color, to_depth
-from hwhup_ros.posed_mesh import posed_vertices
 from hwhup_ros.synthetic_camera_node import SyntheticCameraNode
 
 SMALL = {'width': 160, 'height': 120, 'focal_px': 140.0, 'rate_hz': 30.0}
