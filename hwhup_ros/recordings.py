@@ -6,8 +6,6 @@ A frame that cannot be used comes out, in its place, as the `FrameError` that sa
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,14 +14,13 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-import yaml
 
+from hwhup_core.data.camera_file import read_camera_file
 from hwhup_core.errors import AssetError, ConfigError, FrameError
-from hwhup_core.types import Frame, Intrinsics
+from hwhup_core.types import Frame
 
 COLOR_FOLDERS = ('color', 'rgb')
 CAMERA_FILES = ('camera.yaml', 'camera.yml', 'camera.json', 'camera_info.yaml', 'cam_params*.json', 'intrinsics*.json')
-MILLIMETRE = 0.001
 SATURATED = 65535
 """What a 16-bit depth camera writes where it measured nothing."""
 NO_STAMP = 0
@@ -179,57 +176,6 @@ class BagRecording:
             )
         except FrameError as error:
             return error
-
-
-def read_camera_file(path: Path) -> tuple[Intrinsics, float]:
-    """
-    Return the intrinsics (this package's pixel convention) and the depth unit (metres per count) of a camera file.
-
-    Three layouts: `intrinsic_matrix` with 9 numbers column by column (Open3D, RealSense recorder); `camera_matrix.data`
-    with 9 numbers row by row (ROS camera_info YAML); plain `fx fy cx cy`. `depth_unit` (metres) is optional: 0.001.
-    """
-    try:
-        text = path.read_text()
-        content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
-        width, height = (int(content.get(f'image_{side}', content.get(side))) for side in ('width', 'height'))
-        fx, fy, cx, cy = _focal_and_centre(content)
-        unit = float(content.get('depth_unit', MILLIMETRE))
-        check_positive({'width': width, 'height': height, 'fx': fx, 'fy': fy, 'depth_unit': unit})
-        distortion = content.get('distortion_coefficients', content.get('distortion', {}))
-        numbers = distortion.get('data', []) if isinstance(distortion, dict) else distortion
-        intrinsics = Intrinsics(
-            fx=fx,
-            fy=fy,
-            cx=cx + 0.5,
-            cy=cy + 0.5,
-            width=width,
-            height=height,
-            distortion_model=content.get('distortion_model', 'none' if not any(numbers) else 'plumb_bob'),
-            distortion=tuple(float(number) for number in numbers),
-        )
-        return intrinsics, unit
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, yaml.YAMLError) as error:
-        raise AssetError(
-            f'{path} is not a camera file ({type(error).__name__}: {error}). Expected width, height and either '
-            'intrinsic_matrix (9 numbers, column by column), camera_matrix.data (row by row) or fx, fy, cx, cy.'
-        ) from error
-
-
-def check_positive(numbers: dict[str, float]) -> None:
-    """Raise ValueError, with all of the numbers, unless each is finite and above 0."""
-    if not all(0 < number < math.inf for number in numbers.values()):
-        listed = ', '.join(f'{name} {number:g}' for name, number in numbers.items())
-        raise ValueError(f'{listed}; each must be above 0')
-
-
-def _focal_and_centre(content: dict[str, Any]) -> tuple[float, float, float, float]:
-    if 'intrinsic_matrix' in content:
-        k = np.array(content['intrinsic_matrix'], dtype=float).reshape(3, 3).T
-    elif 'camera_matrix' in content:
-        k = np.array(content['camera_matrix']['data'], dtype=float).reshape(3, 3)
-    else:
-        return tuple(float(content[key]) for key in ('fx', 'fy', 'cx', 'cy'))
-    return float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])
 
 
 def _find_camera_file(folder: Path) -> Path:

@@ -1,20 +1,16 @@
-"""Files of the user -> `Frame`: images, depth, camera descriptions. Refusals name the file."""
+"""Files of the user -> `Frame`: images and depth. Refusals name the file."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from hwhup_core.errors import ConfigError, HwhupError
+from hwhup_core.errors import HwhupError
 from hwhup_core.types import Frame, Intrinsics
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.npy')
@@ -103,37 +99,3 @@ def assumed_camera(width: int, height: int) -> Intrinsics:
     """Return a pinhole camera with a horizontal field of view of 60 degrees."""
     focal = width / 2 / math.tan(ASSUMED_FIELD_OF_VIEW / 2)
     return Intrinsics(focal, focal, width / 2, height / 2, width, height)
-
-
-def read_camera(path: Path) -> Intrinsics:
-    """Return the camera of a JSON or YAML file: plain numbers, a ROS calibration, or an intrinsic_matrix."""
-    if not path.is_file():
-        raise ConfigError(f'There is no camera file {path}.')
-    try:
-        text = path.read_text(encoding='utf-8')
-        # JSON indented with tabs is not YAML.
-        return _camera_from(json.loads(text) if path.suffix == '.json' else yaml.safe_load(text))
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f'{path} is not a camera description ({error!r}). Expected JSON or YAML with fx, fy, cx, cy, width, '
-            'height, or a ROS camera calibration, or width, height and intrinsic_matrix.'
-        ) from error
-
-
-def _camera_from(entries: Mapping[str, Any]) -> Intrinsics:
-    width = int(entries.get('image_width', entries.get('width', 0)))
-    height = int(entries.get('image_height', entries.get('height', 0)))
-    if 'intrinsic_matrix' in entries:
-        fx, _, _, _, fy, _, cx, cy, _ = (float(number) for number in np.ravel(entries['intrinsic_matrix']))
-    elif 'camera_matrix' in entries:
-        fx, _, cx, _, fy, cy, *_ = (float(number) for number in entries['camera_matrix']['data'])
-    else:
-        fx, fy, cx, cy = (float(entries[name]) for name in ('fx', 'fy', 'cx', 'cy'))
-    if min(width, height, fx, fy) <= 0:
-        raise ValueError(f'width {width}, height {height}, fx {fx}, fy {fy} must be positive')
-    coefficients = entries.get('distortion_coefficients', entries.get('distortion', ()))
-    numbers = coefficients['data'] if isinstance(coefficients, Mapping) else coefficients
-    distortion = tuple(float(number) for number in numbers)
-    model = str(entries.get('distortion_model', 'plumb_bob')) if any(distortion) else 'none'
-    # The files count pixels from the centre of the first one, this package from its corner.
-    return Intrinsics(fx, fy, cx + 0.5, cy + 0.5, width, height, model, distortion if model != 'none' else ())

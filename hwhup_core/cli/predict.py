@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from hwhup_core.cli.inputs import ImageFileError, list_images, read_camera, read_frame
+from hwhup_core.cli.inputs import ImageFileError, list_images, read_frame
 from hwhup_core.cli.results import MESH_FRAME, estimate_to_json, intrinsics_to_json, write_json, write_mesh
+from hwhup_core.data.camera_file import read_camera_file
 from hwhup_core.errors import HwhupError
 from hwhup_core.inference import Engine, EngineConfig, build_engine
 from hwhup_core.render.picture import depth_to_rgb, draw_skeleton, overlay, side_by_side
@@ -46,7 +47,7 @@ class Job:
 def predict(request: PredictRequest) -> int:
     """Answer every image; return 0, or 1 when some of a folder failed. A single image that fails raises."""
     jobs = _jobs(request)
-    camera = read_camera(request.camera) if request.camera else None
+    camera = read_camera_file(request.camera)[0] if request.camera else None
     single = not request.input.is_dir()
     if single:  # A wrong file is told before the seconds that loading the network takes.
         read_frame(jobs[0].image, jobs[0].depth, camera)

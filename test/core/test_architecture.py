@@ -40,8 +40,7 @@ ROS_MAY_ALSO_IMPORT = {
     'synthetic_camera_node': {'synthetic', 'body'},
     'truth': {'synthetic', 'body', 'geometry'},
     # Recordings in our own format.
-    'replay_node': {'data'},
-    'recorder_node': {'data'},
+    'recordings': {'data'},
     # Drawing: the message holds a pose, a picture needs the mesh; a point cloud needs the camera's rays.
     'marker_node': {'body'},
     'markers': {'body'},

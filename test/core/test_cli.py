@@ -14,10 +14,11 @@ import trimesh
 from hwhup_core.body.model import load_body
 from hwhup_core.cli import doctor as doctor_module
 from hwhup_core.cli.doctor import Mark, ask_graph, check_body, check_weights, find_official
-from hwhup_core.cli.inputs import assumed_camera, read_camera, read_image
+from hwhup_core.cli.inputs import assumed_camera, read_image
 from hwhup_core.cli.main import main
 from hwhup_core.cli.monitor import hand_over
-from hwhup_core.errors import AssetError, ConfigError, HwhupError
+from hwhup_core.data.camera_file import read_camera_file
+from hwhup_core.errors import AssetError, HwhupError
 from hwhup_core.networks.card import Measurement, ModelCard
 from hwhup_core.networks.checkpoint import save_checkpoint
 from hwhup_core.networks.compact import CompactConfig, CompactRegressor
@@ -180,7 +181,7 @@ def test_images_are_read_as_what_they_are(tmp_path):
 
 
 def test_camera_files(tmp_path):
-    plain = read_camera(write_camera(tmp_path / 'plain.json'))
+    plain, _ = read_camera_file(write_camera(tmp_path / 'plain.json'))
     assert (plain.fx, plain.cx, plain.cy, plain.distortion_model) == (110.0, 64.0, 48.0, 'none')
     ros = tmp_path / 'ros.yaml'
     ros.write_text(
@@ -188,22 +189,23 @@ def test_camera_files(tmp_path):
         'camera_matrix: {rows: 3, cols: 3, data: [500, 0, 320, 0, 501, 240, 0, 0, 1]}\n'
         'distortion_coefficients: {rows: 1, cols: 5, data: [0.1, 0, 0, 0, 0]}\n'
     )
-    camera = read_camera(ros)
+    camera, _ = read_camera_file(ros)
     assert (camera.fy, camera.cx, camera.distortion_model) == (501.0, 320.5, 'plumb_bob')
     assert camera.distortion == (0.1, 0.0, 0.0, 0.0, 0.0)
     matrix = tmp_path / 'matrix.json'
     matrix.write_text(
         '{\n\t"width": 640, "height": 480, "intrinsic_matrix": [600, 0, 0, 0, 601, 0, 319, 239, 1]\n}'
     )  # With a tab.
-    assert (read_camera(matrix).fy, read_camera(matrix).cy) == (601.0, 239.5)
+    camera, _ = read_camera_file(matrix)
+    assert (camera.fy, camera.cy) == (601.0, 239.5)
 
 
 @pytest.mark.parametrize('text', ['fx: 1', '[1, 2]', '{', 'fx: 0\nfy: 1\ncx: 1\ncy: 1\nwidth: 4\nheight: 4'])
 def test_a_wrong_camera_file_is_refused(tmp_path, text):
     path = tmp_path / 'camera.yaml'
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r'camera\.yaml is not a camera description'):
-        read_camera(path)
+    with pytest.raises(AssetError, match=r'camera\.yaml is not a camera file'):
+        read_camera_file(path)
 
 
 def test_the_assumed_camera_sees_sixty_degrees():

@@ -16,11 +16,12 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
+from hwhup_core.data.camera_file import read_camera_file
 from hwhup_core.errors import AssetError, ConfigError, FrameError
 from hwhup_core.types import Frame
 from hwhup_ros.conversions import to_ns
 from hwhup_ros.images import to_color, to_depth
-from hwhup_ros.recordings import NO_STAMP, open_recording, read_camera_file
+from hwhup_ros.recordings import NO_STAMP, open_recording
 from hwhup_ros.replay_node import ReplayNode
 
 COUNT = 6
