@@ -47,7 +47,8 @@ class Samples:
 
     def stature(self) -> Float[ndarray, ' n']:
         """Return the height of each body."""
-        return np.ptp(self.vertices[:, :, 1], axis=1)
+        heights: ndarray = np.ptp(self.vertices[:, :, 1], axis=1)
+        return heights
 
 
 def t_pose(
@@ -107,7 +108,8 @@ def _leg_rotations(at: Mapping[str, ndarray], side: str, sign: float) -> dict[st
 
 
 def _turn(rotation: ndarray, vector: ndarray) -> ndarray:
-    return np.einsum('nij,nj->ni', rotation, vector)
+    turned: ndarray = np.einsum('nij,nj->ni', rotation, vector)
+    return turned
 
 
 def _roll(angle: ndarray) -> ndarray:
@@ -128,7 +130,8 @@ def _align(source: ndarray, target: ndarray) -> ndarray:
     cross = np.zeros((len(source), 3, 3))
     cross[:, 2, 1], cross[:, 0, 2], cross[:, 1, 0] = axis.T
     cross = cross - cross.transpose(0, 2, 1)
-    return np.eye(3) + cross + cross @ cross / (1 + cosine)
+    rotation: ndarray = np.eye(3) + cross + cross @ cross / (1 + cosine)
+    return rotation
 
 
 def strongest_influences(weights: Float[ndarray, 'v 24']) -> Float[ndarray, 'v 24']:
@@ -136,7 +139,8 @@ def strongest_influences(weights: Float[ndarray, 'v 24']) -> Float[ndarray, 'v 2
     order = np.argsort(-weights, axis=1)[:, INFLUENCES:]
     pruned = weights.copy()
     np.put_along_axis(pruned, order, 0.0, axis=1)
-    return pruned / pruned.sum(axis=1, keepdims=True)
+    normalised: ndarray = pruned / pruned.sum(axis=1, keepdims=True)
+    return normalised
 
 
 def joint_regressor(samples: Samples, reference: Samples, count: int) -> Float[ndarray, '24 v']:
@@ -170,7 +174,8 @@ def _regressor(
         points = samples.vertices[:count, candidates] / stature[..., None]
         goal = targets[:count, row] / stature
         rows[row, candidates] = _convex_fit(points.transpose(0, 2, 1).reshape(-1, len(candidates)), goal.reshape(-1))
-    return rows / rows.sum(axis=1, keepdims=True)
+    normalised: ndarray = rows / rows.sum(axis=1, keepdims=True)
+    return normalised
 
 
 def _convex_fit(matrix: ndarray, goal: ndarray) -> ndarray:

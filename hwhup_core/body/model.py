@@ -148,7 +148,8 @@ class BodyModel(nn.Module):
         motions = torch.cat([rotations, offsets.unsqueeze(-1)], dim=-1)
         blended = (motions.flatten(2).transpose(1, 2) @ self._weights).unflatten(1, (3, 4))
         moved = (blended[:, :, :3] * shaped.unsqueeze(1)).sum(dim=2) + blended[:, :, 3]
-        return moved.transpose(1, 2).contiguous()
+        vertices: Tensor = moved.transpose(1, 2).contiguous()
+        return vertices
 
     def _landmarks(
         self, params: BodyParams, rotations: Float[Tensor, 'b 24 3 3'], offsets: Float[Tensor, 'b 24 3']
@@ -159,7 +160,8 @@ class BodyModel(nn.Module):
             moments = moments + pose_features(params) @ self._moment_pose
         turned = rotations.index_select(1, self._moment_joint) @ moments.unflatten(1, (-1, 3)).unsqueeze(-1)
         shifted = offsets.index_select(1, self._moment_joint) * self._moment_mass.unsqueeze(-1)
-        return self._moment_membership @ (turned.squeeze(-1) + shifted)
+        landmarks: Tensor = self._moment_membership @ (turned.squeeze(-1) + shifted)
+        return landmarks
 
 
 def pose_features(params: BodyParams) -> Float[Tensor, 'b 207']:

@@ -70,7 +70,8 @@ class MixturePrior(nn.Module):
     def forward(self, pose: Float[Tensor, 'b d']) -> Float[Tensor, ' b']:
         """Return min over m of (x - mu_m)^T P_m (x - mu_m) / 2 - log w_m' (method 2.4)."""
         white = (pose @ self._directions - self._centers).unflatten(1, (self.components, -1))
-        return (0.5 * white.square().sum(dim=2) + self._offsets).min(dim=1).values
+        energy: Tensor = (0.5 * white.square().sum(dim=2) + self._offsets).min(dim=1).values
+        return energy
 
 
 def component_offsets(mixture: Mixture) -> Float[ndarray, ' m']:
@@ -82,7 +83,8 @@ def component_offsets(mixture: Mixture) -> Float[ndarray, ' m']:
     """
     half_log_determinants = 0.5 * np.linalg.slogdet(mixture.covariances)[1]
     constant = 0.5 * mixture.means.shape[1] * math.log(2 * math.pi)
-    return constant + half_log_determinants - half_log_determinants.min() - np.log(mixture.weights)
+    offsets: ndarray = constant + half_log_determinants - half_log_determinants.min() - np.log(mixture.weights)
+    return offsets
 
 
 def angle_energy(pose: Float[Tensor, 'b 69']) -> Float[Tensor, ' b']:
@@ -196,7 +198,8 @@ def _first_shares(poses: Float[ndarray, 'n d'], components: int, rng: np.random.
         centers = np.concatenate([centers, poses[rng.choice(len(poses), p=likely)][None]])
         distances = np.minimum(distances, ((poses - centers[-1]) ** 2).sum(axis=1))
     nearest = np.stack([((poses - center) ** 2).sum(axis=1) for center in centers], axis=1).argmin(axis=1)
-    return np.eye(components)[nearest]
+    one_hot: ndarray = np.eye(components)[nearest]
+    return one_hot
 
 
 def _maximise(poses: Float[ndarray, 'n d'], shares: Float[ndarray, 'n m'], floor: float) -> Mixture:

@@ -88,4 +88,5 @@ def hits_per_sample(hits: Float[ndarray, 'n k']) -> Float[ndarray, ' n']:
 
 
 def _distance(true: Float[ndarray, 'n k 2'], names: Sequence[str], first: str, second: str) -> Float[ndarray, ' n']:
-    return np.linalg.norm(true[:, index(first, names)] - true[:, index(second, names)], axis=-1)
+    lengths: ndarray = np.linalg.norm(true[:, index(first, names)] - true[:, index(second, names)], axis=-1)
+    return lengths

@@ -24,12 +24,14 @@ def joint_errors(
     predicted: Float[ndarray, 'n k 3'], true: Float[ndarray, 'n k 3'], root: int = 0
 ) -> Float[ndarray, 'n k']:
     """Return each joint's distance to the truth after both `root` joints are put at the origin (MPJPE's summand)."""
-    return np.linalg.norm((predicted - predicted[:, root, None]) - (true - true[:, root, None]), axis=-1)
+    errors: ndarray = np.linalg.norm((predicted - predicted[:, root, None]) - (true - true[:, root, None]), axis=-1)
+    return errors
 
 
 def mpjpe(predicted: Float[ndarray, 'n k 3'], true: Float[ndarray, 'n k 3'], root: int = 0) -> Float[ndarray, ' n']:
     """Return the mean per joint position error of each sample, root-aligned."""
-    return joint_errors(predicted, true, root).mean(axis=1)
+    means: ndarray = joint_errors(predicted, true, root).mean(axis=1)
+    return means
 
 
 def procrustes_align(predicted: Float[ndarray, 'n k 3'], true: Float[ndarray, 'n k 3']) -> Float[ndarray, 'n k 3']:
@@ -42,12 +44,14 @@ def procrustes_align(predicted: Float[ndarray, 'n k 3'], true: Float[ndarray, 'n
     rotation = (u * sign[:, None]) @ vt
     power = (centred_p**2).sum(axis=(1, 2))
     scale = (singular * sign).sum(axis=1) / np.where(power > 0, power, 1)
-    return scale[:, None, None] * centred_p @ rotation.swapaxes(1, 2) + mean_t
+    aligned: ndarray = scale[:, None, None] * centred_p @ rotation.swapaxes(1, 2) + mean_t
+    return aligned
 
 
 def pa_mpjpe(predicted: Float[ndarray, 'n k 3'], true: Float[ndarray, 'n k 3']) -> Float[ndarray, ' n']:
     """Return the mean joint error of each sample after Procrustes alignment."""
-    return np.linalg.norm(procrustes_align(predicted, true) - true, axis=-1).mean(axis=1)
+    means: ndarray = np.linalg.norm(procrustes_align(predicted, true) - true, axis=-1).mean(axis=1)
+    return means
 
 
 def bootstrap_interval(values: Float[ndarray, ' n'], seed: int = 0, rounds: int = 1000) -> Interval:

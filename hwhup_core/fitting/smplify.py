@@ -8,7 +8,7 @@ orientation). Samples do not know each other. Nothing given is changed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -112,7 +112,7 @@ class Smplify:
         self._body, self._prior = body, prior
         self._map = point_map(keypoint_set, body.landmark_names)
         self._adam = AdamSettings(config.learning_rate, config.adam_betas)
-        self._captured: dict[tuple[object, ...], CapturedMinimiser] = {}
+        self._captured: dict[tuple[object, ...], CapturedMinimiser[Any]] = {}
 
     def fit(self, initial: Prediction, keypoints: Float[Tensor, 'b k 3'], prior_weight: float) -> Fit:
         """

@@ -110,4 +110,5 @@ def metric_translation(
     focal = (intrinsics.fx + intrinsics.fy) / 2
     distance = focal / max(scale * half, 1e-6)
     pixel = np.array([[box.center_x + half * scale * shift[0], box.center_y + half * scale * shift[1]]])
-    return rays(intrinsics, pixel)[0] * distance
+    translation: ndarray = rays(intrinsics, pixel)[0] * distance
+    return translation

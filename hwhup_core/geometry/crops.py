@@ -31,7 +31,8 @@ def crop_affine(box: PersonBox, size: int) -> Float[ndarray, '2 3']:
 
 def apply_affine(affine: Float[ndarray, '2 3'], pixels: Float[ndarray, 'n 2']) -> Float[ndarray, 'n 2']:
     """Return the mapped pixels."""
-    return pixels @ affine[:, :2].T + affine[:, 2]
+    moved: ndarray = pixels @ affine[:, :2].T + affine[:, 2]
+    return moved
 
 
 def invert_affine(affine: Float[ndarray, '2 3']) -> Float[ndarray, '2 3']:

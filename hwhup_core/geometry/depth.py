@@ -21,7 +21,8 @@ def unproject(depth: Float[ndarray, 'h w'], intrinsics: Intrinsics) -> Float[nda
         directions = np.concatenate([plane, np.ones((height, width, 1))], axis=-1)
     else:
         directions = rays(intrinsics, np.stack([x.ravel(), y.ravel()], axis=1)).reshape(height, width, 3)
-    return directions * depth[..., None]
+    points: ndarray = directions * depth[..., None]
+    return points
 
 
 def depth_offset_mean(

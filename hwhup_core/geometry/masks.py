@@ -32,7 +32,8 @@ class Plane:
 
     def height(self, points: Float[ndarray, '*n 3']) -> Float[ndarray, '*n']:
         """Return the distance (m) above the plane, towards the camera."""
-        return points @ self.normal - self.offset
+        heights: ndarray = points @ self.normal - self.offset
+        return heights
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def joint_range_mask(
     values = values[inside & visible & (values > 0)]
     if len(values) == 0:
         return np.zeros(depth.shape, bool)
-    return (depth >= values.min() - margin) & (depth <= values.max() + margin) & (depth > 0)
+    mask: ndarray = (depth >= values.min() - margin) & (depth <= values.max() + margin) & (depth > 0)
+    return mask
 
 
 def cube_mask(
@@ -100,7 +102,8 @@ def cube_mask(
     points = unproject(depth, intrinsics)
     lateral = np.abs((points - center) @ _bed_axes(bed)) <= side / 2
     height = bed.height(points)
-    return lateral.all(axis=-1) & (height >= clearance) & (height <= side) & (depth > 0)
+    mask: ndarray = lateral.all(axis=-1) & (height >= clearance) & (height <= side) & (depth > 0)
+    return mask
 
 
 def _bed_axes(bed: Plane) -> Float[ndarray, '3 2']:

@@ -26,7 +26,8 @@ def axis_angle_to_matrix(axis_angle: Float[Tensor, '... 3']) -> Float[Tensor, '.
 def _cross_matrix(vector: Float[Tensor, '... 3']) -> Float[Tensor, '... 3 3']:
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    cross: Tensor = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return cross
 
 
 def matrix_to_axis_angle(matrix: Float[Tensor, '... 3 3']) -> Float[Tensor, '... 3']:
@@ -66,7 +67,7 @@ def matrix_to_quaternion(matrix: Float[Tensor, '... 3 3']) -> Float[Tensor, '...
 def quaternion_to_matrix(quaternion: Float[Tensor, '... 4']) -> Float[Tensor, '... 3 3']:
     """Return the rotation matrices of quaternions x y z w of any positive length."""
     x, y, z, w = F.normalize(quaternion, dim=-1).unbind(-1)
-    return torch.stack(
+    matrix: Tensor = torch.stack(
         [
             1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
             2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
@@ -74,6 +75,7 @@ def quaternion_to_matrix(quaternion: Float[Tensor, '... 4']) -> Float[Tensor, '.
         ],
         dim=-1,
     ).unflatten(-1, (3, 3))  # fmt: skip
+    return matrix
 
 
 def rotation_6d_to_matrix(six: Float[Tensor, '... 6']) -> Float[Tensor, '... 3 3']:

@@ -58,7 +58,8 @@ def _upright_posture(joints: Float[ndarray, '24 3'], up: Float[ndarray, '3']) ->
 
 
 def _joint(joints: Float[ndarray, '24 3'], name: str) -> Float[ndarray, '3']:
-    return joints[SMPL_24.index(name)]
+    joint: ndarray = joints[SMPL_24.index(name)]
+    return joint
 
 
 def _unit(vector: Float[ndarray, '3']) -> Float[ndarray, '3']:

@@ -65,7 +65,8 @@ def joint_sigma(disagreement: Float[ndarray, '24'] | None, calibration: Calibrat
     """Return the standard deviation (m) of each joint coordinate; NaN without a calibration or a second estimate."""
     if disagreement is None or calibration is None:
         return np.full(24, np.nan)
-    return calibration.sigma_floor + calibration.sigma_gain * disagreement
+    sigma: ndarray = calibration.sigma_floor + calibration.sigma_gain * disagreement
+    return sigma
 
 
 def probability_within(distance: float, sigma: Float[ndarray, ' n']) -> Float[ndarray, ' n']:
@@ -76,4 +77,5 @@ def probability_within(distance: float, sigma: Float[ndarray, ' n']) -> Float[nd
     """
     x = distance / np.maximum(sigma, 1e-9)
     erf = np.array([math.erf(value) for value in x / math.sqrt(2.0)])
-    return np.clip(erf - np.sqrt(2.0 / np.pi) * x * np.exp(-(x**2) / 2.0), 0.0, 1.0)
+    probability: ndarray = np.clip(erf - np.sqrt(2.0 / np.pi) * x * np.exp(-(x**2) / 2.0), 0.0, 1.0)
+    return probability

@@ -30,7 +30,8 @@ def flesh_radii(vertices: Float[ndarray, 'v 3'], joints: Float[ndarray, '24 3'])
     front = np.where(near, offsets[..., 2], 0.0).max(axis=1)
     back = np.where(near, -offsets[..., 2], 0.0).max(axis=1)
     pointing = np.array([name.endswith(('ankle', 'foot')) for name in SMPL_24])
-    return FLESH_FACTOR * np.where(pointing, np.minimum(front, back), np.maximum(front, back))
+    radii: ndarray = FLESH_FACTOR * np.where(pointing, np.minimum(front, back), np.maximum(front, back))
+    return radii
 
 
 def joint_visibility(
