@@ -46,7 +46,7 @@ def test_nobody_is_an_answer_and_holes_are_refused(graph, bundled_weights):
     frame, truth = stream.frame(0, 0.0)
     (infant,) = send(frame.depth).poses
     assert infant.state in SEEN
-    assert abs(infant.root.position.z - truth.joints[0, 2]) < 0.25
+    assert abs(infant.root.position.z - truth.joints[0, 2]) < 0.1
     wait_for(lambda: adds_up(node))
     assert (node.counters.received, node.counters.answered) == ({'depth': 3}, {'depth': 2})
     assert [to_ns(header.stamp) for header in refusals(graph)] == [to_ns(graph.poses[1].header.stamp)]
