@@ -41,8 +41,8 @@ class EngineConfig:
     """Direction opposite to gravity in the camera's optical frame (x right, y down, z forward), any length. A camera
     that looks straight down has (0, 0, -1). Needed for the posture; None: the posture is unknown."""
     max_aligned_depth_error_m: float = field(default=0.06, metadata={'range': (0.0, 10.0)})
-    """Self-check: an estimate whose aligned depth error is larger is of low confidence, metres. Choose it well above the
-    mean on the card of the weights, which for those that are bundled is 0.035."""
+    """Self-check: an estimate whose aligned depth error is larger is of low confidence, metres. Choose it well above
+    the mean on the card of the weights, which for those that are bundled is 0.035."""
     min_confidence: float = field(default=0.2, metadata={'range': (0.0, 1.0)})
     """An estimate with a smaller confidence is of low confidence. Expected share of joints within 0.1 m, 0 to 1."""
     max_people: int = field(default=1, metadata={'range': (1, 16)})
