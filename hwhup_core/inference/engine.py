@@ -22,7 +22,7 @@ from hwhup_core.inference.config import EngineConfig
 from hwhup_core.inference.flip import mean_prediction, mirror_prediction, turn_prediction
 from hwhup_core.inference.frames import check_frame
 from hwhup_core.inference.people import box_of_joints, check_given_box, region_box
-from hwhup_core.inference.placement import Placement, place_by_depth
+from hwhup_core.inference.placement import Placement, is_flat_box, place_by_depth
 from hwhup_core.inference.posture import classify_posture
 from hwhup_core.inference.uncertainty import (
     GOOD_DISTANCE,
@@ -231,7 +231,11 @@ class Engine:
         if regressed.prediction.camera.scale[0] <= 0:  # A body of no size: nothing that the network knows is there.
             return self._nobody(frame, regressed.box, subject_id)
         posed = self._place(frame, intrinsics, regressed)
-        if posed.placement.flat or not np.isfinite(posed.placement.translation).all():
+        placement = posed.placement
+        flat = placement.flat
+        if frame.depth is not None and math.isnan(placement.aligned_depth_error):
+            flat = is_flat_box(frame.depth, regressed.box, intrinsics)
+        if flat or not np.isfinite(placement.translation).all():
             return self._nobody(frame, regressed.box, subject_id)
         return self._describe(frame, intrinsics, regressed, posed, subject_id)
 

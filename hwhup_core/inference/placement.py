@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from hwhup_core.geometry.cameras import rays, through_lens
 from hwhup_core.render.numba_backend import depth_buffer
-from hwhup_core.types import Intrinsics
+from hwhup_core.types import Intrinsics, PersonBox
 
 MIN_SHARED_PIXELS = 30
 """Fewer body pixels with measured depth say nothing about the distance."""
@@ -138,6 +138,20 @@ def is_flat(comparison: Comparison, intrinsics: Intrinsics, body_error: float) -
     """
     relief = plane_relief(comparison, intrinsics)
     return relief <= body_error and relief < FLAT_RELIEF_M
+
+
+def is_flat_box(depth: Float[ndarray, 'h w'], box: PersonBox, intrinsics: Intrinsics) -> bool:
+    """Return whether all that is measured in the box is one plane: nobody is there, wherever a body was guessed."""
+    height, width = depth.shape
+    half = box.side / 2
+    left, right = (int(np.clip(box.center_x + side, 0, width)) for side in (-half, half))
+    top, bottom = (int(np.clip(box.center_y + side, 0, height)) for side in (-half, half))
+    window = Window(left, top, right, bottom)
+    observed = window.cut(depth)
+    shared = (observed > 0) & np.isfinite(observed)
+    if np.count_nonzero(shared) < MIN_SHARED_PIXELS:
+        return False
+    return plane_relief(Comparison(window, np.zeros_like(observed), observed, shared), intrinsics) < FLAT_RELIEF_M
 
 
 def plane_relief(comparison: Comparison, intrinsics: Intrinsics) -> float:

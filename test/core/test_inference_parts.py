@@ -18,13 +18,14 @@ from hwhup_core.inference.placement import (
     Window,
     compare_depth,
     is_flat,
+    is_flat_box,
     place_by_depth,
     plane_relief,
 )
 from hwhup_core.inference.posture import classify_posture, torso_axes
 from hwhup_core.inference.uncertainty import joint_sigma, probability_within, read_calibration
 from hwhup_core.inference.visibility import flesh_radii, joint_visibility
-from hwhup_core.types import BodyParams, Intrinsics, Posture, Prediction, WeakPerspective
+from hwhup_core.types import BodyParams, Intrinsics, PersonBox, Posture, Prediction, WeakPerspective
 
 CAMERA = Intrinsics(100.0, 100.0, 50.0, 40.0, 100, 80)
 UP = (0.0, 0.0, -1.0)
@@ -258,3 +259,15 @@ def test_a_turned_prediction_turns_every_joint_about_the_crop_centre():
     back = turn_prediction(turned, joints[:, 0], -angle)
     torch.testing.assert_close(back.camera.shift, prediction.camera.shift)
     torch.testing.assert_close(back.params.global_rotation, prediction.params.global_rotation)
+
+
+def test_a_box_is_flat_where_all_of_it_is_one_plane():
+    rows, columns = np.mgrid[:80, :100]
+    bed = (1 / (0.7 + 0.001 * rows - 0.0005 * columns)).astype(np.float32)
+    box = PersonBox(50.0, 40.0, 40.0)
+    assert is_flat_box(bed, box, CAMERA)
+    body = bed.copy()
+    body[25:55, 40:60] -= 0.1
+    assert not is_flat_box(body, box, CAMERA)
+    assert not is_flat_box(np.zeros_like(bed), box, CAMERA)
+    assert not is_flat_box(bed, PersonBox(-500.0, 40.0, 40.0), CAMERA)

@@ -195,6 +195,10 @@ def answers(monitor):
 @pytest.mark.timeout(200)
 def test_a_running_monitor_serves_the_page(monitor):
     assert answers(monitor) == 200
+    # The page is up before the other nodes; only then is its address printed.
+    deadline = time.monotonic() + PAGE_TIMEOUT_S
+    while monitor.url not in monitor.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
     monitor.process.send_signal(signal.SIGINT)
     monitor.process.wait(timeout=PAGE_TIMEOUT_S)
     log = monitor.log.read_text()
