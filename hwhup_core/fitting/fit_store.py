@@ -9,8 +9,6 @@ index // covers. Zeros with an infinite score mean: never fitted.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from torch import Tensor
 from hwhup_core.body.model import BodyModel, require_same_body
 from hwhup_core.errors import AssetError, ConfigError
 from hwhup_core.fitting.smplify import pack, unpack
+from hwhup_core.networks.checkpoint import write_whole
 from hwhup_core.types import BodyParams
 
 FORMAT_VERSION = 1
@@ -103,7 +102,7 @@ def save_fit_store(store: FitStore, path: str | Path) -> None:
     tensors = {'fits': store.fits.cpu().contiguous(), 'scores': store.scores.cpu().contiguous()}
     content = safetensors.torch.save(tensors, {HEADER: json.dumps(header)})
     try:
-        _write(path, content)
+        write_whole(path, content)
     except OSError as error:
         raise AssetError(
             f'Cannot write the fit store {path}: {error.strerror}. Free some space or choose another folder; what was '
@@ -151,19 +150,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(header, dict):
         raise AssetError(f'{path} has no header of a fit store; it is another kind of file. Check the path.')
     return header, tensors
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write through a temporary neighbour, so that the file is whole at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.partial')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)  # mkstemp makes files for the owner only.
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise

@@ -24,7 +24,7 @@ class EngineConfig:
     """Where the network runs: `cpu`, `cuda`, or `auto` (cuda where there is one)."""
     threads: int = field(default=1, metadata={'range': (1, 64)})
     """CPU threads of the network, 1 to 64; holds for the whole process. More help only on idle cores: threads wait
-    for each other, and beside a busy process two were measured ten times slower than one."""
+    for each other, and a busy neighbour that holds up one of them holds up all."""
     region: tuple[float, float, float] | None = None
     """Where a person is looked for at first: left edge, top edge and side of a square, pixels. None: the largest
     centred square of the image."""

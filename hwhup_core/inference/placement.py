@@ -21,8 +21,8 @@ OCCLUDER_M = 0.15
 """Something measured this far in front of the placed body hides it there (a bar, an arm that reaches in) and says
 nothing about the pose; a wrong pose of a lying infant stays below."""
 FLAT_RELIEF_M = 0.012
-"""A surface whose mean distance from its own plane is below this has no body on it: in synthetic cribs empty mattresses
-have 3 to 10 mm with the noise of the sensor, true infants 17 mm and more."""
+"""A surface whose mean distance from its own plane is below this has no body on it: above the noise of a depth sensor
+on a mattress, below the relief of an infant."""
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,9 @@ def save_checkpoint(path: Path, model: CompactRegressor | SpinRegressor, card: M
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _refuse_wrong_state(build_model(card), state, stem)
     card = replace(card, weights_hash=hash_weights(state))
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    _write(_beside(stem, '.safetensors'), safetensors.torch.save(state))
+    write_whole(_beside(stem, '.safetensors'), safetensors.torch.save(state))
     text = json.dumps(to_plain(card), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
-    _write(_beside(stem, '.json'), text.encode())
+    write_whole(_beside(stem, '.json'), text.encode())
     return card
 
 
@@ -218,8 +217,9 @@ def _beside(stem: Path, ending: str) -> Path:
     return stem.with_name(stem.name + ending)
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write through a temporary neighbour, so that the file is whole at any moment."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write through a temporary neighbour, so that the file is whole at any moment; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.partial')
     try:
         with os.fdopen(handle, 'wb') as file:
