@@ -12,11 +12,11 @@ from harness import Row, interleaved
 from hwhup_core.body.export import to_smplx_struct
 from hwhup_core.body.files import read_body_file
 from hwhup_core.body.joints import SMPLH_LANDMARKS
+from hwhup_core.body.keypoint_sets import keypoint_set, point_map
 from hwhup_core.body.model import ASSETS, load_body
 from hwhup_core.body.priors import MixturePrior, fit_mixture
 from hwhup_core.fitting.config import PRESETS
 from hwhup_core.fitting.energies import project_to_crop
-from hwhup_core.fitting.keypoint_sets import keypoint_set, point_map
 from hwhup_core.fitting.naive import naive_fit
 from hwhup_core.fitting.smplify import Smplify, pack, unpack
 from hwhup_core.geometry.cameras import crop_translation

@@ -71,6 +71,21 @@ class WeakPerspective(TensorRecord):
 
 
 @dataclass(frozen=True)
+class CropPinhole(TensorRecord):
+    """
+    The pinhole camera behind each crop: u = focal X / Z + center, in [-1, 1] over the crop.
+
+    SPIN's convention is a far camera, focal 5000 / 112 and center 0, for every crop. The true one follows from the
+    intrinsics and the box: focal is fx over half the box side, center the principal point in the crop (turned with it).
+    """
+
+    focal: Float[Tensor, ' b']
+    """Half crop sides."""
+    center: Float[Tensor, 'b 2']
+    """Principal point, half crop sides from the middle of the crop."""
+
+
+@dataclass(frozen=True)
 class Prediction(TensorRecord):
     """What the regressor says about one crop each."""
 

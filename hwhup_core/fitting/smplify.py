@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hwhup_core.body.keypoint_sets import KeypointSet, PointMap, point_map
 from hwhup_core.body.priors import MixturePrior
 from hwhup_core.errors import ConfigError
 from hwhup_core.fitting import energies
 from hwhup_core.fitting.config import SmplifyConfig
-from hwhup_core.fitting.keypoint_sets import KeypointSet, PointMap, point_map
 from hwhup_core.fitting.minimise import AdamSettings, CapturedMinimiser, Energy, I, minimise
 from hwhup_core.geometry.cameras import crop_translation
 from hwhup_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

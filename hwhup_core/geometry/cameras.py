@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from hwhup_core.errors import ConfigError
-from hwhup_core.types import COEFFICIENT_COUNTS, Intrinsics, PersonBox, WeakPerspective
+from hwhup_core.types import COEFFICIENT_COUNTS, CropPinhole, Intrinsics, PersonBox, WeakPerspective
 
 CROP_FOCAL = 5000.0
 """Focal length, pixels, that SPIN gives to the camera of a crop of CROP_FOCAL_SIZE pixels."""
@@ -19,16 +19,35 @@ HALF_CROPS_FOCAL = CROP_FOCAL / (CROP_FOCAL_SIZE / 2)
 """The same focal length in half crop sides: valid for a crop of any size."""
 
 
-def crop_translation(camera: WeakPerspective) -> Float[Tensor, 'b 3']:
-    """Return the translation that puts a body before the crop camera: (tx, ty, 2 f / (size s)), method 1.6."""
-    distance = HALF_CROPS_FOCAL / (camera.scale + 1e-9)
-    return torch.cat([camera.shift, distance[:, None]], dim=1)
+def spin_pinhole(camera: WeakPerspective) -> CropPinhole:
+    """Return SPIN's far camera for as many crops: focal 5000 px of 224, principal point in the middle."""
+    return CropPinhole(torch.full_like(camera.scale, HALF_CROPS_FOCAL), torch.zeros_like(camera.shift))
 
 
-def weak_perspective_project(points: Float[Tensor, 'b k 3'], camera: WeakPerspective) -> Float[Tensor, 'b k 2']:
-    """Return the positions in the crop, [-1, 1] from edge to edge, by SPIN's far perspective camera."""
-    placed = points + crop_translation(camera)[:, None]
-    return HALF_CROPS_FOCAL * placed[..., :2] / placed[..., 2:]
+def crop_translation(camera: WeakPerspective, pinhole: CropPinhole | None = None) -> Float[Tensor, 'b 3']:
+    """
+    Return the translation that puts a body before the crop's pinhole camera, SPIN's by default (method 1.6).
+
+    (tx, ty, focal / s) where the principal point is in the middle of the crop, which is (tx, ty, 2 f / (size s)) in
+    SPIN's terms; elsewhere x and y move so that the body's origin lands where the weak perspective says.
+    """
+    pinhole = pinhole or spin_pinhole(camera)
+    scale = camera.scale + 1e-9
+    shift = camera.shift - pinhole.center / scale[:, None]
+    return torch.cat([shift, (pinhole.focal / scale)[:, None]], dim=1)
+
+
+def pinhole_project(points: Float[Tensor, 'b k 3'], pinhole: CropPinhole) -> Float[Tensor, 'b k 2']:
+    """Return where the crop's camera sees points that stand before it, [-1, 1] from edge to edge."""
+    return pinhole.focal[:, None, None] * points[..., :2] / points[..., 2:] + pinhole.center[:, None]
+
+
+def weak_perspective_project(
+    points: Float[Tensor, 'b k 3'], camera: WeakPerspective, pinhole: CropPinhole | None = None
+) -> Float[Tensor, 'b k 2']:
+    """Return the positions in the crop, [-1, 1] from edge to edge, of a body placed by the weak perspective camera."""
+    pinhole = pinhole or spin_pinhole(camera)
+    return pinhole_project(points + crop_translation(camera, pinhole)[:, None], pinhole)
 
 
 def project(points: Float[ndarray, 'n 3'], intrinsics: Intrinsics) -> Float[ndarray, 'n 2']:

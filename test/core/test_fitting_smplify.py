@@ -9,12 +9,12 @@ import torch
 from hwhup_core.body.export import to_smplx_struct
 from hwhup_core.body.files import read_body_file
 from hwhup_core.body.joints import COCO_17, index
+from hwhup_core.body.keypoint_sets import keypoint_set, point_map
 from hwhup_core.body.model import ASSETS, load_body
 from hwhup_core.body.priors import Mixture, MixturePrior
 from hwhup_core.errors import ConfigError
 from hwhup_core.fitting.config import PRESETS, SmplifyConfig
 from hwhup_core.fitting.energies import project_to_crop
-from hwhup_core.fitting.keypoint_sets import keypoint_set, point_map
 from hwhup_core.fitting.minimise import AdamSettings, CapturedMinimiser, minimise
 from hwhup_core.fitting.naive import naive_fit
 from hwhup_core.fitting.smplify import BodyInputs, CameraInputs, Fit, Smplify, fit, pack, unpack

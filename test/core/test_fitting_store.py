@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from hwhup_core.body.joints import FLIP_24
+from hwhup_core.body.keypoint_sets import keypoint_set
 from hwhup_core.body.model import load_body
 from hwhup_core.body.priors import Mixture, MixturePrior
 from hwhup_core.errors import AssetError, ConfigError
@@ -17,7 +18,6 @@ from hwhup_core.fitting.best_fit import Augmentation, from_augmented, keep_best,
 from hwhup_core.fitting.config import SmplifyConfig
 from hwhup_core.fitting.energies import project_to_crop
 from hwhup_core.fitting.fit_store import HEADER, FitStore, load_fit_store, save_fit_store
-from hwhup_core.fitting.keypoint_sets import keypoint_set
 from hwhup_core.fitting.smplify import Fit, Smplify, unpack
 
 

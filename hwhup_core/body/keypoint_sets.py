@@ -57,10 +57,12 @@ KEYPOINT_SETS = {
     ),
     'coco_17': KeypointSet('coco_17', COCO_17, tuple(f'coco_{name}' for name in COCO_17), _TORSO),
     'slp_14': KeypointSet('slp_14', SLP_14, SLP_14, _TORSO),
+    'slp_16': KeypointSet('slp_16', (*SLP_14, 'head', 'pelvis'), (*SLP_14, 'extra_head', 'pelvis'), _TORSO),
     'smpl_24': KeypointSet('smpl_24', SMPL_24, SMPL_24, _TORSO),
 }
 """`spin_49` is SPIN's, hips ignored as there; `coco_17` uses the body's own COCO key points where it has them; `slp_14`
-and `smpl_24` take SMPL's joints. Change what is ignored with `dataclasses.replace`."""
+and `smpl_24` take SMPL's joints; `slp_16` has the head and pelvis that `with_head_and_pelvis` adds. Change what is
+ignored with `dataclasses.replace`."""
 
 _HEAD_TOP = {'neck': -1.0, 'left_ear': 1.0, 'right_ear': 1.0}
 _HEAD = {'neck': -0.6, 'left_ear': 0.8, 'right_ear': 0.8}
