@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from numpy import ndarray
 
 from hwhup_core.errors import ConfigError, FrameError
@@ -116,18 +116,29 @@ def pack_channels(channels: list[Float[ndarray, '_ h w']]) -> Float[ndarray, '3 
     raise ConfigError(f'Got {len(stacked)} channels to pack. A network reads 1 to 3: leave modalities out.')
 
 
+def crop_channels(
+    modality: Modality, crop: Shaped[ndarray, 's s *c'], half_tangent: float, config: InputConfig
+) -> Float[ndarray, '_ s s']:
+    """
+    Return the normalised channels of one modality's crop at the input size, not yet packed.
+
+    RGB in 0..255, depth in metres (0 = hole), infrared and pressure in [0, 1]; `half_tangent` as above, for depth only.
+    """
+    if modality is Modality.RGB:
+        scale, offset = 1 / (255 * IMAGENET_STD), IMAGENET_MEAN / IMAGENET_STD
+        return np.ascontiguousarray((crop * scale - offset).transpose(2, 0, 1))
+    return _depth_channel(crop, half_tangent, config) if modality is Modality.DEPTH else _standardised(crop, modality)
+
+
 def _channels(modality: Modality, frame: Frame, box: PersonBox, config: InputConfig) -> Float[ndarray, '_ s s']:
     """Return the normalised channels of one modality."""
-    if modality is Modality.RGB:
-        color = crop_image(_present(frame.color, modality), box, config.size)
-        scale, offset = 1 / (255 * IMAGENET_STD), IMAGENET_MEAN / IMAGENET_STD
-        return np.ascontiguousarray((color * scale - offset).transpose(2, 0, 1))
     if modality is Modality.DEPTH:
         depth = crop_depth(_present(frame.depth, modality), box, config.size)
         half_tangent = _half_tangent(frame.intrinsics, box) if config.style == 'relative' else 1.0
-        return _depth_channel(depth, half_tangent, config)
-    image = frame.infrared if modality is Modality.INFRARED else frame.pressure
-    return _standardised(crop_image(_present(image, modality), box, config.size), modality)
+        return crop_channels(modality, depth, half_tangent, config)
+    pictures = {Modality.RGB: frame.color, Modality.INFRARED: frame.infrared, Modality.PRESSURE: frame.pressure}
+    crop = crop_image(_present(pictures[modality], modality), box, config.size)
+    return crop_channels(modality, crop, 1.0, config)
 
 
 def _depth_channel(depth: Float[ndarray, 's s'], half_tangent: float, config: InputConfig) -> Float[ndarray, '1 s s']:
