@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hwhup_core.errors import ConfigError
 from hwhup_core.networks.compact import CompactConfig
 from hwhup_core.networks.packing import InputConfig
+from hwhup_core.training.loop import LoopConfig
 from hwhup_core.training.losses import LossWeights
 from hwhup_core.training.pool import AugmentConfig
 
@@ -57,3 +58,14 @@ class TrainConfig:
             raise ConfigError(
                 f'network.input_size is {self.network.input_size}, inputs.size is {self.inputs.size}. Make them equal.'
             )
+
+    def loop(self) -> LoopConfig:
+        """Return what the training loop needs to know."""
+        return LoopConfig(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            warm_up=self.warm_up,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+            seed=self.seed,
+        )

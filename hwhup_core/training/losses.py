@@ -67,14 +67,3 @@ def beta_loss(predicted: Float[Tensor, 'b 10'], true: Float[Tensor, 'b 10']) -> 
 def scale_loss(scale: Float[Tensor, ' b']) -> Float[Tensor, '']:
     """Return the mean of exp(-10 s)^2 (method 0)."""
     return (-10 * scale).clamp(max=5).exp().square().mean()
-
-
-def total_loss(terms: LossTerms, weights: LossWeights) -> Float[Tensor, '']:
-    """Return the weighted sum."""
-    return (
-        weights.joints * terms.joints
-        + weights.keypoints * terms.keypoints
-        + weights.rotations * terms.rotations
-        + weights.betas * terms.betas
-        + weights.scale * terms.scale
-    )

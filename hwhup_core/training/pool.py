@@ -19,6 +19,7 @@ from hwhup_core.body.joints import FLIP_24
 from hwhup_core.body.mirror import mirror_params
 from hwhup_core.geometry.crops import turn_matrix, upright_angle
 from hwhup_core.networks.packing import InputConfig, depth_crop_to_input
+from hwhup_core.training.distributed import share_of
 from hwhup_core.types import BodyParams, TensorRecord
 
 DEPTH_UNIT = 1e-4
@@ -93,6 +94,8 @@ class Batch(TensorRecord):
     keypoints: Float[Tensor, 'b 24 2']
     """True joint positions in the crop, [-1, 1]."""
     params: BodyParams
+    indices: Int[Tensor, ' b']
+    """Which samples of the pool these are."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,15 @@ def draw_batch(
     rng: np.random.Generator,
     augment: AugmentConfig,
     inputs: InputConfig,
+    share: slice = slice(None),
 ) -> Batch:
-    """Return the augmented samples; image, joints and body move together."""
-    draws = [_draw(pool.keypoints[index], rng, augment) for index in indices]
+    """
+    Return the augmented samples; image, joints and body move together.
+
+    With a `share` only those of the batch are made, the same as they would be in the whole batch.
+    """
+    draws = [_draw(pool.keypoints[index], rng, augment) for index in indices][share]
+    indices = indices[share]
     images, keypoints, rotations = [], [], []
     for index, draw in zip(indices, draws):
         crop = _warp(pool.depth[index], draw, inputs.size)
@@ -172,7 +181,12 @@ def draw_batch(
         torch.where(flip[:, None, None, None], mirrored.joint_rotations, params.joint_rotations),
         params.betas,
     )
-    return Batch(torch.from_numpy(np.stack(images)), torch.where(flip[:, None, None], mirrored_points, points), chosen)
+    return Batch(
+        images=torch.from_numpy(np.stack(images)),
+        keypoints=torch.where(flip[:, None, None], mirrored_points, points),
+        params=chosen,
+        indices=torch.from_numpy(indices),
+    )
 
 
 class BatchLoader:
@@ -187,14 +201,24 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self.pool) // self.batch_size
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch: a function of seed and epoch alone, so resuming needs no memory."""
+    def names(self, batch: Batch) -> list[str]:
+        """Return the number of each sample in the pool."""
+        return [f'sample {index}' for index in batch.indices.tolist()]
+
+    def epoch(self, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """
+        Yield the batches of an epoch, or one rank's share of each.
+
+        They are a function of seed and epoch alone, so that resuming needs no memory.
+        """
+        share = share_of(self.batch_size, rank, world)
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(len(self.pool))[: len(self) * self.batch_size].reshape(-1, self.batch_size)
         seeds = rng.integers(0, 2**63, len(order))
 
         def draw(step: int) -> Batch:
-            return draw_batch(self.pool, order[step], np.random.default_rng(seeds[step]), self.augment, self.inputs)
+            rng = np.random.default_rng(seeds[step])
+            return draw_batch(self.pool, order[step], rng, self.augment, self.inputs, share)
 
         with ThreadPoolExecutor(1) as thread:
             coming = thread.submit(draw, 0)

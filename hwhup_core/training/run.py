@@ -33,11 +33,11 @@ from hwhup_core.networks.checkpoint import Loaded, save_checkpoint
 from hwhup_core.networks.compact import CompactRegressor
 from hwhup_core.networks.mean import MeanParameters, default_mean_parameters
 from hwhup_core.training.config import TrainConfig
-from hwhup_core.training.losses import LossTerms, joint_loss
+from hwhup_core.training.loop import run_loop
+from hwhup_core.training.losses import joint_loss
 from hwhup_core.training.pool import Batch, BatchLoader, SamplePool, draw_batch, load_pool, save_pool
 from hwhup_core.training.sampling import synthetic_pool
-from hwhup_core.training.step import supervised_terms
-from hwhup_core.training.trainer import fit
+from hwhup_core.training.step import supervised_step
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +60,15 @@ def train_from_config(path: Path, out: Path) -> Path:
     settled = replace(config.augment, settled=1.0)  # The looks that the engine ends with.
     batch = validation_batch(held_out, replace(config, augment=settled))
 
-    def step(model: nn.Module, drawn: Batch) -> LossTerms:
-        return supervised_terms(model, body, drawn, config.bfloat16)
-
-    reports = fit(
+    run_loop(
         network,
         BatchLoader(pool, config.augment, config.inputs, config.batch_size, config.seed),
-        step,
-        lambda model: validation_error(model, body, batch),
-        config,
+        supervised_step(body, config.weights, config.bfloat16),
+        lambda model: {'held_out_joint_error_m': validation_error(model, body, batch)},
+        config.loop(),
         out,
+        json.dumps(to_plain(config)),
     )
-    (out / 'epochs.json').write_text(json.dumps([vars(report) for report in reports], indent=1))
     return write_weights(network, body, config, out / config.name, f'hwhup train --config {path}')
 
 

@@ -8,8 +8,20 @@ from torch import nn
 from hwhup_core.body.model import BodyModel
 from hwhup_core.geometry.cameras import weak_perspective_project
 from hwhup_core.training import losses
-from hwhup_core.training.losses import LossTerms
+from hwhup_core.training.loop import Step, Term
+from hwhup_core.training.losses import LossTerms, LossWeights
 from hwhup_core.training.pool import Batch
+
+
+def supervised_step(body: BodyModel, weights: LossWeights, bfloat16: bool) -> Step[Batch]:
+    """Return the loop's step for true parameters; every term is a mean over the samples."""
+
+    def step(network: nn.Module, batch: Batch, epoch: int) -> dict[str, Term]:
+        terms = supervised_terms(network, body, batch, bfloat16)
+        count = torch.tensor(float(len(batch.images)), device=batch.images.device)
+        return {name: Term(value, getattr(weights, name), count) for name, value in vars(terms).items()}
+
+    return step
 
 
 def supervised_terms(network: nn.Module, body: BodyModel, batch: Batch, bfloat16: bool) -> LossTerms:

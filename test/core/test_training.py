@@ -12,10 +12,10 @@ from hwhup_core.geometry.rotations import axis_angle_to_matrix
 from hwhup_core.networks.compact import CompactConfig, CompactRegressor
 from hwhup_core.networks.packing import InputConfig
 from hwhup_core.training.config import TrainConfig
-from hwhup_core.training.losses import LossTerms
+from hwhup_core.training.loop import Term, learning_rate_at, run_loop
+from hwhup_core.training.losses import LossWeights
 from hwhup_core.training.pool import DEPTH_UNIT, AugmentConfig, BatchLoader, SamplePool, draw_batch
-from hwhup_core.training.step import supervised_terms
-from hwhup_core.training.trainer import fit, learning_rate_at
+from hwhup_core.training.step import supervised_step
 
 STILL = AugmentConfig(settled=0.0, turn=0.0, margin=(1.0, 1.0), shift=0.0, flip=0.0, erase=0.0)
 TINY = TrainConfig(
@@ -93,15 +93,8 @@ def make_run(epochs, tmp_path, pool, **changes):
     torch.manual_seed(0)
     network, body = CompactRegressor(config.network), load_body('infant')
     loader = BatchLoader(pool, STILL, config.inputs, config.batch_size, seed=1)
-    reports = fit(
-        network,
-        loader,
-        lambda model, batch: supervised_terms(model, body, batch, False),
-        lambda model: 0.1,
-        config,
-        tmp_path,
-    )
-    return network, reports
+    step = supervised_step(body, LossWeights(), bfloat16=False)
+    return network, run_loop(network, loader, step, lambda model: {'error': 0.1}, config.loop(), tmp_path, 'tiny')
 
 
 def test_loss_falls(tmp_path):
@@ -118,21 +111,21 @@ class Killed(Exception):
 def test_a_killed_run_continues_bit_for_bit(tmp_path):
     pool, body = make_pool(), load_body('infant')
     whole, _ = make_run(3, tmp_path / 'whole', pool)
-    calls = 0
+    step, calls = supervised_step(body, LossWeights(), bfloat16=False), 0
 
-    def dying(model, batch):
+    def dying(model, batch, epoch):
         nonlocal calls
         calls += 1
         if calls == 4:  # In the middle of the second epoch.
             raise Killed
-        return supervised_terms(model, body, batch, False)
+        return step(model, batch, epoch)
 
     torch.manual_seed(0)
     network = CompactRegressor(TINY.network)
     config = replace(TINY, epochs=3)
     loader = BatchLoader(pool, STILL, config.inputs, config.batch_size, seed=1)
     with pytest.raises(Killed):
-        fit(network, loader, dying, lambda model: 0.1, config, tmp_path / 'cut')
+        run_loop(network, loader, dying, lambda model: {'error': 0.1}, config.loop(), tmp_path / 'cut', 'tiny')
     continued, reports = make_run(3, tmp_path / 'cut', pool)
     assert len(reports) == 3
     for name, tensor in whole.state_dict().items():
@@ -147,18 +140,17 @@ def test_a_run_of_another_configuration_is_refused(tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
-    nan = torch.tensor(float('nan'), requires_grad=True)
-    zero = torch.zeros((), requires_grad=True)
+    term = Term(torch.tensor(float('nan'), requires_grad=True), 1.0, torch.tensor(4.0))
     loader = BatchLoader(make_pool(), STILL, TINY.inputs, 4, seed=1)
     with pytest.raises(HwhupError, match='epoch 0, step 0'):
-        fit(
-            CompactRegressor(TINY.network), loader, lambda model, batch: LossTerms(nan, zero, zero, zero, zero),
-            lambda model: 0.0, TINY, tmp_path,
+        run_loop(
+            CompactRegressor(TINY.network), loader, lambda model, batch, epoch: {'joints': term},
+            lambda model: {'error': 0.0}, TINY.loop(), tmp_path, 'tiny',
         )  # fmt: skip
 
 
 def test_learning_rate_rises_then_falls():
-    rates = [learning_rate_at(progress, TINY) for progress in (0.0, 0.05, 0.1, 0.5, 1.0)]
+    rates = [learning_rate_at(progress, TINY.loop()) for progress in (0.0, 0.05, 0.1, 0.5, 1.0)]
     assert rates[0] < rates[1] < rates[2] == pytest.approx(TINY.learning_rate)
     assert rates[2] > rates[3] > rates[4] == pytest.approx(0.01 * TINY.learning_rate)
 
