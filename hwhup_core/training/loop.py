@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -45,7 +45,8 @@ logger = logging.getLogger(__name__)
 B = TypeVar('B', bound=TensorRecord)
 
 
-class Term(NamedTuple):
+@dataclass(frozen=True)
+class Term:
     """One term of the loss over one batch."""
 
     value: Float[Tensor, '']
@@ -164,8 +165,8 @@ def run_loop(
 
     `validate` gets the network in eval mode, on the first rank only. `fingerprint` says what else this run depends on,
     best as JSON; a folder with another fingerprint or configuration is refused. `stop_after` may end the run early;
-    calling again without it continues. Raises `HwhupError` when loss or gradient stop being numbers, with the weights as
-    they were before that step and the offending frames named.
+    calling again without it continues. Raises `HwhupError` when loss or gradient stop being numbers: the weights are
+    then as they were before that step, and the offending frames are named.
     """
     ranks, stateful = current_ranks(), stateful or {}
     parameters = _trainable(network)
