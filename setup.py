@@ -28,6 +28,7 @@ setup(
         'pyyaml>=6',
         'safetensors>=0.4',
         'scipy>=1.11',
+        'tensorboard>=2.16',
         'torch>=2.2',
         'tqdm>=4.66',
         'trimesh>=4.4',
