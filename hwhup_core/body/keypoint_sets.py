@@ -90,6 +90,14 @@ def keypoint_set(name: str) -> KeypointSet:
     return KEYPOINT_SETS[name]
 
 
+def set_of_joints(joints: Sequence[str]) -> KeypointSet:
+    """Return the set whose key points are these joints, in this order."""
+    for known in KEYPOINT_SETS.values():
+        if known.joints == tuple(joints):
+            return known
+    raise ConfigError(f'No key point set has the joints {", ".join(joints)}. There are: {", ".join(KEYPOINT_SETS)}.')
+
+
 @dataclass(frozen=True)
 class PointMap:
     """A key point set on one body: the tensors behind the names, on the body's device."""
