@@ -10,8 +10,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from hwhup_core.errors import ConfigError
-from hwhup_core.synthetic.contacts import PARTS, RestingFaults, resting_faults
-from hwhup_core.synthetic.poses import PART_OF_JOINT, LyingPose, LyingPoses, sample_lying_poses
+from hwhup_core.synthetic.builds import PART_OF_JOINT
+from hwhup_core.synthetic.capsules import PARTS
+from hwhup_core.synthetic.contacts import RestingFaults, resting_faults
+from hwhup_core.synthetic.poses import LyingPose, LyingPoses, sample_lying_poses
 from hwhup_core.types import Posture
 
 _CANDIDATES = 12

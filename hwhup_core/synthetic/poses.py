@@ -1,7 +1,7 @@
 """
-Lying poses of infants: joint-limited, resting on a plane, not through themselves.
+Lying poses of infants and adults: joint-limited, resting on a plane, not through themselves.
 
-World frame: z up, mattress plane z = 0, x towards the head end of the crib. A pose is kept as angles, so that a path
+World frame: z up, mattress plane z = 0, x towards the head end of the bed. A pose is kept as angles, so that a path
 between two poses stays inside the limits; matrices are made from them.
 """
 
@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from hwhup_core.errors import HwhupError
-from hwhup_core.synthetic.contacts import PARTS, RestingFaults, resting_faults
-from hwhup_core.synthetic.limits import JOINT_ROWS, LOWER, PRONE, SUPINE, UPPER, limit_table
+from hwhup_core.synthetic.builds import INFANT, PART_OF_JOINT, Build
+from hwhup_core.synthetic.capsules import PARTS
+from hwhup_core.synthetic.contacts import RestingFaults, resting_faults
 from hwhup_core.synthetic.rotations import joint_rotations, root_rotations
 from hwhup_core.types import Posture
 
@@ -29,18 +30,6 @@ _VARIANTS = 8
 """Candidates for a hard place, once the easy ones are filled."""
 _PATIENCE = 12
 """Rounds after which a pose that is still at fault is drawn anew as a whole."""
-_ROW_PARTS = {
-    'hip': 'leg',
-    'knee': 'leg',
-    'ankle': 'leg',
-    'foot': 'leg',
-    'spine': 'trunk',
-    'neck': 'trunk',
-    'head': 'trunk',
-}
-PART_OF_JOINT = np.array([
-    PARTS.index({0: '', 1: 'left_', -1: 'right_'}[side] + _ROW_PARTS.get(name, 'arm')) for name, side in JOINT_ROWS
-])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,9 @@ def postures(root: Float[ndarray, 'n 3']) -> Int[ndarray, ' n']:
     return result
 
 
-def sample_lying_poses(rng: np.random.Generator, count: int, posture: Posture | None = None) -> LyingPoses:
+def sample_lying_poses(
+    rng: np.random.Generator, count: int, posture: Posture | None = None, build: Build = INFANT
+) -> LyingPoses:
     """
     Return `count` poses of `posture` (None: mixed) that rest on the mattress.
 
@@ -102,11 +93,11 @@ def sample_lying_poses(rng: np.random.Generator, count: int, posture: Posture | 
     """
     wanted = _draw_postures(rng, count, posture)
     rests = _draw_resting(rng, wanted)
-    drawn = _draw(rng, wanted)
+    drawn = _draw(rng, wanted, build)
     root, angles = drawn.root.copy(), drawn.joint_angles.copy()
     places, current = np.arange(count), drawn
     for round_number in range(1, _ROUNDS):
-        faults = resting_faults(current.root, current.joint_angles)
+        faults = resting_faults(current.root, current.joint_angles, build.capsules)
         lifted = faults.lifted & rests[places]
         best = _least_faulty(faults, lifted, places)
         places, faults, lifted = places[best], faults[best], lifted[best]
@@ -119,9 +110,10 @@ def sample_lying_poses(rng: np.random.Generator, count: int, posture: Posture | 
         everything = round_number % _PATIENCE == 0
         parts = _redrawn_parts(rng, faults[bad], lifted[bad]) | everything
         turns = np.stack([faults.too_long[bad] | everything, *[np.full(len(bad), everything)] * 2], axis=1)
-        current = _redraw(rng, LyingPoses(root[places], angles[places]), wanted[places], parts, turns)
+        current = _redraw(rng, LyingPoses(root[places], angles[places]), wanted[places], parts, turns, build)
     raise HwhupError(
-        f'No resting pose for {len(places)} of {count} infants in {_ROUNDS} rounds. Widen the ranges in limits.py.'
+        f'No resting pose for {len(places)} of {count} {build.name} bodies in {_ROUNDS} rounds. '
+        'Widen the ranges of the build.'
     )
 
 
@@ -142,9 +134,10 @@ def _redraw(
     wanted: Int[ndarray, ' n'],
     parts: Bool[ndarray, 'n parts'],
     turns: Bool[ndarray, 'n 3'],
+    build: Build,
 ) -> LyingPoses:
     """Return the poses with the marked parts and root angles drawn again; a new roll comes with all new limbs."""
-    anew = _draw(rng, wanted)
+    anew = _draw(rng, wanted, build)
     joints = parts[:, PART_OF_JOINT]
     return LyingPoses(
         np.where(turns, anew.root, poses.root), np.where(joints[..., None], anew.joint_angles, poses.joint_angles)
@@ -179,15 +172,13 @@ def _draw_postures(rng: np.random.Generator, count: int, posture: Posture | None
     return rng.choice(np.array(LYING, dtype=int), size=count, p=np.array(_SHARES))
 
 
-def _draw(rng: np.random.Generator, wanted: Int[ndarray, ' n']) -> LyingPoses:
+def _draw(rng: np.random.Generator, wanted: Int[ndarray, ' n'], build: Build) -> LyingPoses:
     """Return one raw draw a wanted posture, not yet checked."""
     count = len(wanted)
-    heading = np.where(rng.random(count) < 0.7, rng.normal(0.0, 0.3, count), rng.uniform(-math.pi, math.pi, count))
-    # A third of the infants lie somewhere between two postures.
-    offset = np.where(rng.random(count) < 0.67, rng.normal(0.0, 0.14, count), rng.uniform(-0.78, 0.78, count))
-    roll = _ROLL_CENTER[wanted] + offset
-    pitch = rng.normal(0.0, 0.07, count)
-    ranges = _RANGES[_range_index(roll)]
+    heading = _around_zero(rng, count, build.heading)
+    roll = _ROLL_CENTER[wanted] + _around_zero(rng, count, build.roll)
+    pitch = rng.normal(0.0, build.pitch, count)
+    ranges = _styled_ranges(rng, _range_index(roll), build)
     spread = rng.beta(1.3, 1.3, (count, 23, 3))
     angles = ranges[..., 0] + spread * (ranges[..., 1] - ranges[..., 0])
     # A turned neck and head turn the same way, to either side.
@@ -195,16 +186,28 @@ def _draw(rng: np.random.Generator, wanted: Int[ndarray, ' n']) -> LyingPoses:
     return LyingPoses(np.stack([heading, roll, pitch], axis=1), angles)
 
 
+def _around_zero(rng: np.random.Generator, count: int, spread: tuple[float, float, float]) -> Float[ndarray, ' n']:
+    """Return angles of which a share is normal with a deviation, the others uniform within an angle to both sides."""
+    share, deviation, widest = spread
+    result: ndarray = np.where(
+        rng.random(count) < share, rng.normal(0.0, deviation, count), rng.uniform(-widest, widest, count)
+    )
+    return result
+
+
+def _styled_ranges(rng: np.random.Generator, entry: Int[ndarray, ' n'], build: Build) -> Float[ndarray, 'n 23 3 2']:
+    """Return the ranges of each joint: every part of the body has a style of its own."""
+    if build.ranges.shape[1] == 1:
+        only: ndarray = build.ranges[entry, 0]
+        return only
+    cumulative = build.shares[entry].cumsum(axis=2)
+    style = (rng.random((len(entry), len(PARTS), 1)) >= cumulative[..., :-1]).sum(axis=2)
+    result: ndarray = build.ranges[entry[:, None], style[:, PART_OF_JOINT], np.arange(len(PART_OF_JOINT))]
+    return result
+
+
 def _range_index(roll: Float[ndarray, ' n']) -> Int[ndarray, ' n']:
     """Return the entry of `_RANGES` for each roll: limbs are ranged as on a side from 35 degrees on."""
     wrapped = np.angle(np.exp(1j * roll))
     side = (np.abs(wrapped) > math.radians(35)) & (np.abs(wrapped) < math.radians(145))
     return np.where(side, np.where(wrapped > 0, 2, 3), np.where(np.abs(wrapped) < math.pi / 2, 0, 1))
-
-
-_RANGES = np.stack([
-    limit_table(SUPINE, SUPINE),
-    limit_table(PRONE, PRONE),
-    limit_table(LOWER, UPPER),
-    limit_table(UPPER, LOWER),
-])  # fmt: skip
