@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hwhup_core.errors import ConfigError, HwhupError
-from hwhup_core.geometry.cameras import HALF_CROPS_FOCAL, crop_translation
+from hwhup_core.geometry.cameras import crop_translation, spin_pinhole
 from hwhup_core.geometry.depth import depth_offset_mean, depth_offset_median
 from hwhup_core.geometry.proxies import Centring, centring_offset
 from hwhup_core.render.depth import render_depth
-from hwhup_core.types import BodyParams, Rendered, TensorRecord, WeakPerspective
+from hwhup_core.types import BodyParams, CropPinhole, Rendered, TensorRecord, WeakPerspective
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,18 @@ def beta_term(
 
 
 def camera_term(
-    predicted: WeakPerspective, fitted: Float[Tensor, 'b 3'], valid: Bool[Tensor, ' b']
+    predicted: WeakPerspective,
+    fitted: Float[Tensor, 'b 3'],
+    valid: Bool[Tensor, ' b'],
+    pinhole: CropPinhole | None = None,
 ) -> Float[Tensor, '']:
-    """Return Lcam: the mean absolute difference (m) of the crop camera's translations, over the valid fits."""
-    difference = torch.where(valid[:, None], crop_translation(predicted) - fitted, 0)
+    """
+    Return Lcam: the mean absolute difference (m) of the crop camera's translations, over the valid fits.
+
+    `fitted` stands before the same `pinhole` (SPIN's far camera without one), which is a constant.
+    """
+    placed = crop_translation(predicted, pinhole.detach() if pinhole else None)
+    difference = torch.where(valid[:, None], placed - fitted, 0)
     return difference.abs().sum() / (valid.sum() * 3).clamp(min=1)
 
 
@@ -157,13 +165,15 @@ def depth_term(
     mask: Bool[Tensor, 'b s s'],
     config: DepthTermConfig,
     backend: str = 'auto',
+    pinhole: CropPinhole | None = None,
 ) -> Float[Tensor, '']:
     """
     Return LD (m^2): rendered against observed depth, up to one offset an image, where both masks are (method 3.4).
 
-    The gradient reaches the vertices only: camera, offset and mask are constants ("one-way propagation").
+    The gradient reaches the vertices only: camera, offset and mask are constants ("one-way propagation"). `pinhole` is
+    the camera behind the crop; without one it is SPIN's far camera.
     """
-    rendered = render_in_crop(vertices, faces, camera, observed.shape[-1], backend)
+    rendered = render_in_crop(vertices, faces, camera, observed.shape[-1], backend, pinhole)
     observed = observed.detach()
     valid = rendered.mask & mask
     if config.drop_holes:
@@ -174,15 +184,26 @@ def depth_term(
 
 
 def render_in_crop(
-    vertices: Float[Tensor, 'b v 3'], faces: Int[Tensor, 'f 3'], camera: WeakPerspective, size: int, backend: str
+    vertices: Float[Tensor, 'b v 3'],
+    faces: Int[Tensor, 'f 3'],
+    camera: WeakPerspective,
+    size: int,
+    backend: str,
+    pinhole: CropPinhole | None = None,
 ) -> Rendered:
-    """Return depth and mask of the body before the (detached) crop camera, for a crop of `size` pixels."""
+    """
+    Return depth and mask of the body before the (detached) crop camera, for a crop of `size` pixels.
+
+    The camera behind the crop is `pinhole` (detached too): without one SPIN's, at which a body stands about 50 m away.
+    """
     if size < 1:
         raise HwhupError(f'The crop has {size} pixels a side; expected at least 1.')
-    half = size / 2
-    placed = vertices + crop_translation(camera.detach())[:, None]
-    pinhole = vertices.new_tensor([HALF_CROPS_FOCAL * half, HALF_CROPS_FOCAL * half, half, half])
-    return render_depth(placed, faces, pinhole.expand(len(vertices), 4), (size, size), backend)
+    camera = camera.detach()
+    pinhole = pinhole.detach() if pinhole else spin_pinhole(camera)
+    placed = vertices + crop_translation(camera, pinhole)[:, None]
+    focal = pinhole.focal[:, None].expand(-1, 2)
+    pixels = torch.cat([focal, pinhole.center + 1], dim=1) * (size / 2)
+    return render_depth(placed, faces, pixels.to(vertices), (size, size), backend)
 
 
 def aligned_term(

@@ -12,7 +12,7 @@ from hwhup_core.geometry.rotations import axis_angle_to_matrix
 from hwhup_core.training import weak_losses as weak
 from hwhup_core.training.losses import scale_loss
 from hwhup_core.training.weak_losses import DepthTermConfig, WeakTerms, WeakWeights
-from hwhup_core.types import BodyParams, Observation, WeakPerspective
+from hwhup_core.types import BodyParams, CropPinhole, Observation, WeakPerspective
 
 NAMES = ('left_hip', 'right_hip', 'left_shoulder', 'right_shoulder', 'left_knee')
 EVERY = [
@@ -53,6 +53,14 @@ def camera(scale=0.9):
     )
 
 
+def near_pinhole():
+    """Return a true camera about 2.5 m away whose axis misses the crop's middle, and that wants a gradient."""
+    return CropPinhole(
+        torch.tensor([2.3, 2.1], dtype=torch.float64, requires_grad=True),
+        torch.tensor([[0.4, -0.3], [-1.2, 0.7]], dtype=torch.float64, requires_grad=True),
+    )
+
+
 def observed_depth():
     """Return a rough surface 2 m away with holes, and a mask of most of it."""
     generator = torch.Generator().manual_seed(5)
@@ -61,12 +69,12 @@ def observed_depth():
     return depth, torch.rand(2, SIZE, SIZE, generator=generator) < 0.8
 
 
-def depth_loss(vertices, config, seen=None, mask=None, view=None):
+def depth_loss(vertices, config, seen=None, mask=None, view=None, pinhole=None):
     """Return LD of the test's scene."""
     depth, default_mask = observed_depth()
     return weak.depth_term(
         vertices, FACES, view or camera(), depth if seen is None else seen,
-        default_mask if mask is None else mask, config, 'torch',
+        default_mask if mask is None else mask, config, 'torch', pinhole,
     )  # fmt: skip
 
 
@@ -91,8 +99,12 @@ def test_smpl_terms_count_valid_samples_only():
 
 def test_camera_by_hand():
     view = camera().detach()
-    translation = weak.crop_translation(view) + torch.tensor([0.3, 0.0, -0.6])
-    assert weak.camera_term(view, translation, torch.tensor([True, False])).item() == pytest.approx(0.3)
+    first, off = torch.tensor([True, False]), torch.tensor([0.3, 0.0, -0.6])
+    assert weak.camera_term(view, weak.crop_translation(view) + off, first).item() == pytest.approx(0.3)
+    # t = (0.01 - 0.4 / 0.9, -0.02 + 0.3 / 0.9, 2.3 / 0.9): shift less center over scale, focal over scale.
+    placed = torch.tensor([[0.01 - 4 / 9, -0.02 + 3 / 9, 23 / 9], [0, 0, 0]], dtype=torch.float64)
+    assert weak.camera_term(view, placed, first, near_pinhole()).item() == pytest.approx(0, abs=1e-6)
+    assert weak.camera_term(view, placed + off, first, near_pinhole()).item() == pytest.approx(0.3, abs=1e-6)
 
 
 def test_proxies_by_hand():
@@ -145,6 +157,10 @@ def test_gradients_of_every_plain_term():
         lambda scale, shift: weak.camera_term(WeakPerspective(scale, shift), random(2, 3), valid),
         (view.scale, view.shift),
     )
+    assert gradcheck(
+        lambda scale, shift: weak.camera_term(WeakPerspective(scale, shift), random(2, 3), valid, near_pinhole()),
+        (view.scale, view.shift),
+    )
     assert gradcheck(scale_loss, random(4))
     assert gradcheck(lambda residual: weak.geman_mcclure(residual, 0.3), random(6))
     assert gradcheck(
@@ -161,11 +177,37 @@ def test_gradient_of_the_proxy_term(centring):
     )
 
 
+@pytest.mark.parametrize('pinhole', [None, near_pinhole()], ids=['far', 'near'])
 @pytest.mark.parametrize('pooling', ['pixels', 'images'])
-def test_rendered_depth_against_finite_differences(pooling):
+def test_rendered_depth_against_finite_differences(pooling, pinhole):
     """The mean makes the squared error smallest, so that its own change adds nothing: LD as a whole is checked."""
     config = DepthTermConfig(offset='mean', pooling=pooling)
-    assert gradcheck(lambda vertices: depth_loss(vertices, config), mesh(), eps=1e-6, atol=1e-7)
+    assert depth_loss(mesh(), config, pinhole=pinhole) > 1e-3
+    assert gradcheck(lambda vertices: depth_loss(vertices, config, pinhole=pinhole), mesh(), eps=1e-6, atol=1e-7)
+
+
+def test_a_wall_before_the_true_camera_lands_where_it_must():
+    """A wall 3 m before a camera of focal 2: pixel x shows X = (x - center) Z / focal, whatever the crop's size."""
+    pinhole = CropPinhole(torch.tensor([2.0]), torch.tensor([[0.25, -0.5]]))
+    view = WeakPerspective(torch.tensor([2 / 3]), torch.tensor([[0.1, 0.2]]))
+    # Left and right edge at X = 0.15 and 1.05 of the wall's frame, seen at u = (X + 0.1) 2 / 3 before any depth.
+    wall = torch.tensor([[[0.05, -2, 0], [0.95, -2, 0], [0.95, 2, 0], [0.05, 2, 0]]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
+    for size in (20, 40):
+        rendered = weak.render_in_crop(wall, faces, view, size, 'torch', pinhole)
+        columns = (torch.arange(size) + 0.5) / size * 2 - 1
+        expected = (columns > 0.15 * 2 / 3) & (columns < 1.05 * 2 / 3)
+        assert torch.equal(rendered.mask[0, size // 2], expected)
+        torch.testing.assert_close(rendered.depth[rendered.mask], torch.full((int(rendered.mask.sum()),), 3.0))
+
+
+def test_without_a_pinhole_the_camera_is_spins():
+    far = CropPinhole(torch.full((2,), 5000 / 112, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64))
+    mine, default = (weak.render_in_crop(mesh(), FACES, camera(), SIZE, 'torch', choice) for choice in (far, None))
+    assert torch.equal(mine.depth, default.depth)
+    near = weak.render_in_crop(mesh(), FACES, camera(), SIZE, 'torch', near_pinhole())
+    assert default.depth.max() > 49
+    assert near.depth.max() < 3
 
 
 @pytest.mark.parametrize('config', EVERY, ids=str)
@@ -190,11 +232,12 @@ def test_gradient_with_offset_and_mask_held(config):
     assert whole.abs().max() > 1e-4
 
 
+@pytest.mark.parametrize('pinhole', [None, near_pinhole()], ids=['far', 'near'])
 @pytest.mark.parametrize('config', EVERY, ids=str)
-def test_a_constant_on_the_observed_depth_changes_nothing(config):
+def test_a_constant_on_the_observed_depth_changes_nothing(config, pinhole):
     vertices, (depth, _) = mesh(), observed_depth()
     shifted = torch.where(depth > 0, depth + 0.7, 0)
-    values = [depth_loss(vertices, config, seen) for seen in (depth, shifted)]
+    values = [depth_loss(vertices, config, seen, pinhole=pinhole) for seen in (depth, shifted)]
     gradients = [torch.autograd.grad(value, vertices)[0] for value in values]
     torch.testing.assert_close(values[0], values[1], rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-8, atol=1e-11)
@@ -227,14 +270,28 @@ def test_rendered_depth_pulls_a_body_onto_the_depth_it_left():
     assert errors[-1][1] < 0.8 * errors[0][1]
 
 
-def test_depth_sends_no_gradient_but_to_the_vertices():
+@pytest.mark.parametrize('pinhole', [None, near_pinhole()], ids=['far', 'near'])
+@pytest.mark.parametrize('offset', ['median', 'mean'])
+def test_depth_sends_no_gradient_but_to_the_vertices(offset, pinhole):
     vertices, view, (depth, mask) = mesh(), camera(), observed_depth()
     depth.requires_grad_()
-    weak.depth_term(vertices, FACES, view, depth, mask, DepthTermConfig(), 'torch').backward()
+    config = DepthTermConfig(offset=offset)
+    weak.depth_term(vertices, FACES, view, depth, mask, config, 'torch', pinhole).backward()
     assert vertices.grad.abs().max() > 0
     assert view.scale.grad is None
     assert view.shift.grad is None
     assert depth.grad is None
+    if pinhole is not None:
+        assert pinhole.focal.grad is None
+        assert pinhole.center.grad is None
+
+
+def test_the_camera_term_leaves_the_pinhole_alone():
+    view, pinhole = camera(), near_pinhole()
+    weak.camera_term(view, random(2, 3), torch.tensor([True, True]), pinhole).backward()
+    assert view.scale.grad.abs().max() > 0
+    assert pinhole.focal.grad is None
+    assert pinhole.center.grad is None
 
 
 def test_geman_mcclure_gives_outliers_up():
