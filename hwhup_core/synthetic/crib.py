@@ -37,6 +37,13 @@ class Material(IntEnum):
     WOOD = 3
     OBJECT = 4
     BODY = 5
+    WALL = 6
+    METAL = 7
+    PILLOW = 8
+    SHEET = 9
+    BLANKET = 10
+    CAREGIVER = 11
+    FURNITURE = 12
 
 
 @dataclass(frozen=True)
