@@ -18,10 +18,19 @@ from hwhup_core.geometry.depth_cleaning import CleaningConfig
 from hwhup_core.geometry.proxies import Centring, ProxyConfig
 from hwhup_core.training.weak_losses import DepthTermConfig, WeakWeights
 
+KEYPOINT_SLOTS = 49
+"""Joints that the released code's L2D and fit score are means over, with or without a label."""
+PROXY_SLOTS = 24
+"""Joints that its L3D is a mean over."""
+
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One way to adapt a regressor without 3D labels; the defaults are the paper's full method."""
+    """
+    One way to adapt a regressor without 3D labels.
+
+    The defaults are the paper's full method before the real camera; `PAPER` has SPIN's.
+    """
 
     epochs: int = 30
     """Passes over the frames; 0 leaves the regressor as it is."""
@@ -37,6 +46,8 @@ class StageConfig:
     """What L3D takes for the root."""
     body_mask: Literal['body', 'everything'] = 'body'
     """Ma of LD: the body's mask, or every pixel (the released code, in bed)."""
+    crop_camera: Literal['true', 'spin'] = 'true'
+    """The camera behind a crop, for L2D, OPT and LD: the one of its intrinsics and box, or SPIN's of 5000 px for all."""
     camera_until_epoch: int = 0
     """First epoch without Lcam; it also needs a weight (infants: weight 1, until epoch 200 of 640)."""
     depth_term: DepthTermConfig = field(default_factory=DepthTermConfig)
@@ -88,9 +99,37 @@ def _with_prior(config: SmplifyConfig, pose: float | None = None, decay: float |
     )
 
 
-PAPER = StageConfig(smplify=FIT_PRESETS['paper'])
+def with_true_camera(config: StageConfig) -> StageConfig:
+    """Return the configuration with the real camera behind each crop, which neither paper nor released code has."""
+    return replace(config, crop_camera='true')
+
+
+def for_joint_set(config: StageConfig, joints: int) -> StageConfig:
+    """
+    Return the configuration for a set of so many joints, in which each joint counts what it counts in `config`.
+
+    `config` is one for the released code's slots, most of them empty: L2D and the fit's score are means over 49, L3D is
+    one over 24. In a mean over fewer slots a joint weighs more; the weights take that back, and the threshold follows
+    the score.
+    """
+    if joints < 1:
+        raise ConfigError(
+            f'A set of {joints} joints; expected at least 1. Give the number of joints of the key points.'
+        )
+    weights = replace(
+        config.weights,
+        keypoints=config.weights.keypoints * joints / KEYPOINT_SLOTS,
+        proxies=config.weights.proxies * joints / PROXY_SLOTS,
+    )
+    threshold = config.smplify.threshold * KEYPOINT_SLOTS / joints
+    return replace(config, weights=weights, smplify=replace(config.smplify, threshold=threshold))
+
+
+PAPER = StageConfig(crop_camera='spin', smplify=FIT_PRESETS['paper'])
+"""The paper's full method: Stage II from epoch 10 of 30, 50 + 50 iterations under a fading prior, median offset."""
 
 RELEASED_CODE = StageConfig(
+    crop_camera='spin',
     centring='hip_mean',
     body_mask='everything',
     depth_term=DepthTermConfig(offset='mean', drop_holes=False),

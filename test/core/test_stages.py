@@ -3,11 +3,20 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from hwhup_core.config_io import load_config, save_config, to_plain
 from hwhup_core.errors import ConfigError
-from hwhup_core.training.stages import PAPER, PRESETS, RELEASED_CODE, TABLE_ONE, StageConfig
-from hwhup_core.training.weak_losses import WeakWeights
+from hwhup_core.training.stages import (
+    PAPER,
+    PRESETS,
+    RELEASED_CODE,
+    TABLE_ONE,
+    StageConfig,
+    for_joint_set,
+    with_true_camera,
+)
+from hwhup_core.training.weak_losses import WeakWeights, keypoint_term, proxy_term
 
 FROM_PAPER = {
     'pre_trained': {'epochs': 0},
@@ -62,8 +71,52 @@ def test_the_columns_stand_in_the_papers_order():
     ]  # fmt: skip
 
 
-def test_the_defaults_are_the_paper():
-    assert StageConfig() == PAPER
+def test_the_defaults_are_the_paper_before_the_true_camera():
+    assert with_true_camera(PAPER) == StageConfig()
+    assert {config.crop_camera for config in PRESETS.values()} == {'spin'}
+    for config in PRESETS.values():
+        assert replace(with_true_camera(config), crop_camera='spin') == config
+
+
+def test_the_paper_is_what_it_prints():
+    fit, weights = PAPER.smplify, PAPER.smplify.weights
+    assert (fit.camera_iterations, fit.body_iterations, weights.pose_decay) == (50, 50, 0.85)
+    assert (PAPER.epochs, PAPER.stage_two_epoch) == (30, 10)
+    assert (PAPER.depth_term.offset, PAPER.depth_term.penalty) == ('median', 'l2')
+    assert PAPER.cleaning.iterations > 0
+    assert [TABLE_ONE[name].proxies for name in ('3d_dp', '3d_dp_vis')] == ['all', 'visible']
+
+
+def test_another_joint_set_by_hand():
+    config = for_joint_set(PAPER, 14)
+    assert config.weights.keypoints == pytest.approx(5 * 14 / 49) == pytest.approx(10 / 7)
+    assert config.weights.proxies == pytest.approx(14 / 24) == pytest.approx(7 / 12)
+    assert config.smplify.threshold == pytest.approx(350)
+    unscaled = replace(
+        config,
+        weights=replace(config.weights, keypoints=5.0, proxies=1.0),
+        smplify=replace(config.smplify, threshold=100.0),
+    )
+    assert unscaled == PAPER
+    with pytest.raises(ConfigError, match='0 joints'):
+        for_joint_set(PAPER, 0)
+
+
+def test_a_joint_counts_the_same_in_a_smaller_set():
+    """Two joints with labels, among empty slots or alone."""
+    names = ('left_hip', 'right_hip', *(f'empty_{slot}' for slot in range(47)))
+    predicted = torch.tensor([[[0.1, 0.2, 0.3], [-0.4, 0.5, 0.7]]])
+
+    def terms(slots):
+        joints = torch.cat([predicted, torch.full((1, slots - 2, 3), 9.0)], dim=1)
+        labelled = (torch.arange(slots) < 2).float()[None]
+        pixels = keypoint_term(joints[..., :2], joints[..., :2] * 0, labelled, torch.ones(slots))
+        points = proxy_term(joints, joints * 0, labelled, torch.tensor([True]), names[:slots], 'hip_mean')
+        return pixels, points
+
+    small = for_joint_set(PAPER, 2).weights
+    torch.testing.assert_close(small.keypoints * terms(2)[0], 5 * terms(49)[0])
+    torch.testing.assert_close(small.proxies * terms(2)[1], 1 * terms(24)[1])
 
 
 @pytest.mark.parametrize(
