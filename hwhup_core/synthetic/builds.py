@@ -66,7 +66,7 @@ def _styled(
 
 
 def _stacked(
-    postures: list[tuple[Float[ndarray, 's 23 3 2'], Float[ndarray, 'parts s']]],
+    postures: list[tuple[Float[ndarray, '_ 23 3 2'], Float[ndarray, '_ _']]],
 ) -> tuple[Float[ndarray, 'r s 23 3 2'], Float[ndarray, 'r parts s']]:
     """Return the ranges and shares of all postures, filled up to the same number of styles."""
     count = max(len(ranges) for ranges, _ in postures)

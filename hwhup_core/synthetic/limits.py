@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from hwhup_core.body.joints import FLIP_24
+
 Range = tuple[float, float]
 Row = tuple[Range, Range, Range]
 
@@ -93,6 +95,13 @@ def limit_table(left: dict[str, Row], right: dict[str, Row]) -> Float[ndarray, '
     rows = [(LIMITS | tables[side])[name] for name, side in JOINT_ROWS]
     sided = [mirrored(row) if side < 0 else row for row, (_, side) in zip(rows, JOINT_ROWS, strict=True)]
     result: ndarray = np.radians(np.array(sided))
+    return result
+
+
+def mirror_angles(joint_angles: Float[ndarray, 'n 23 3']) -> Float[ndarray, 'n 23 3']:
+    """Return the poses seen in a mirror: sides swapped, angles about y and z with the other sign."""
+    other_side = np.array(FLIP_24[1:]) - 1
+    result: ndarray = joint_angles[:, other_side] * np.array([1.0, -1.0, -1.0])
     return result
 
 
