@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from hwhup_core.body.model import BodyModel
-from hwhup_core.synthetic.crib import CribScene
+from hwhup_core.synthetic.scene import Scene
 from hwhup_core.synthetic.views import View
 from hwhup_core.types import Body, BodyParams
 
@@ -28,9 +28,9 @@ class Placement:
     """How far the body presses into the mattress, metres."""
 
 
-def random_placement(scene: CribScene, rng: np.random.Generator, span: Float[ndarray, '2 2']) -> Placement:
+def random_placement(scene: Scene, rng: np.random.Generator, span: Float[ndarray, '2 2']) -> Placement:
     """Return a place on the mattress for a body whose joints reach `span` (low, high; x, y) from the pelvis."""
-    half = np.array([scene.config.length, scene.config.width]) / 2 - 0.03
+    half = np.array([scene.length, scene.width]) / 2 - 0.03
     low, high = -half - span[0], half - span[1]
     middle, reach = (low + high) / 2, np.maximum((high - low) / 2, 0.0)
     return Placement(middle + rng.uniform(-1.0, 1.0, 2) * np.minimum(reach, 0.2), float(rng.uniform(0.01, 0.015)))
@@ -50,7 +50,7 @@ def pose_bodies(
 
 
 def resting_translation(
-    vertices: Float[ndarray, 'v 3'], pelvis: Float[ndarray, '3'], view: View, scene: CribScene, place: Placement
+    vertices: Float[ndarray, 'v 3'], pelvis: Float[ndarray, '3'], view: View, scene: Scene, place: Placement
 ) -> Float[ndarray, '3']:
     """
     Return what to add to the vertices (camera axes) so that the body rests on the mattress at `place`, metres.

@@ -119,7 +119,7 @@ def _corners(config: DomainConfig, scene: CribScene) -> Float[ndarray, 'n 3']:
     """Return world points that must be in the picture."""
     if config.kind == 'room':
         return np.array([[x, 0.0, z] for x in (-0.7, 0.7) for z in (-0.05, 2.0)])
-    x, y = scene.config.length / 2, scene.config.width / 2
+    x, y = scene.length / 2, scene.width / 2
     return np.array([[i * x, j * y, 0.0] for i in (-1, 1) for j in (-1, 1)])
 
 
