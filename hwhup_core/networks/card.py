@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from hwhup_core import __version__
@@ -68,3 +70,15 @@ class ModelCard:
         expected = SpinRegressor.input_size if self.network is None else self.network.input_size
         if self.input.size != expected:
             raise ConfigError(f'input.size is {self.input.size}, but the network reads {expected} px. Make them equal.')
+
+
+def running_commit() -> str:
+    """Return the commit of the code that runs, marked when the tree differs from it; empty outside a checkout."""
+    try:
+        described = subprocess.run(
+            ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
+            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return ''
+    return described.stdout.strip()

@@ -74,6 +74,9 @@ class SensedPose:
     """Labelled 2D joints in SLP's order (`joints.SLP_14`), label noise included."""
     occluded: Bool[ndarray, '14']
     """As labelled: hidden by the person's own body or by an object; covers do not count (SLP labels the uncovered)."""
+    bed_distance: float | None = None
+    """Metres from the camera to the mattress plane along the optical axis, as measured once where the camera is hung;
+    None where there is no bed."""
 
 
 Kind = Literal['room', 'bed', 'crib']

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from hwhup_core.geometry.cameras import weak_perspective_project
 from hwhup_core.geometry.rotations import matrix_to_rotation_6d
 from hwhup_core.inference.config import EngineConfig
 from hwhup_core.inference.engine import Engine
-from hwhup_core.networks.card import Measurement, ModelCard
+from hwhup_core.networks.card import Measurement, ModelCard, running_commit
 from hwhup_core.networks.checkpoint import Loaded, save_checkpoint
 from hwhup_core.networks.compact import CompactRegressor
 from hwhup_core.networks.mean import MeanParameters, default_mean_parameters
@@ -125,7 +124,7 @@ def write_weights(network: CompactRegressor, body: BodyModel, config: TrainConfi
         training_command=command,
         training_config=to_plain(config),
         seed=config.seed,
-        commit=_commit(),
+        commit=running_commit(),
     )
     extents = measured_extents(network, body, config)
     engine_config = EngineConfig(body=config.body)
@@ -167,15 +166,3 @@ def _extent(points: Float[Tensor, 'b k 2']) -> Float[Tensor, ' b']:
 def _watched(what: str, body: BodyModel, seed: int, count: int) -> Iterator[LabelledFrame]:
     """Yield held-out frames behind a progress bar."""
     return iter(tqdm(held_out_frames(body, seed, count), total=count, unit='frame', desc=what))
-
-
-def _commit() -> str:
-    """Return the commit of the code that runs, marked when the tree differs from it; empty outside a checkout."""
-    try:
-        described = subprocess.run(
-            ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return ''
-    return described.stdout.strip()
