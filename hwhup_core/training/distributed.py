@@ -49,7 +49,9 @@ def init_from_environment() -> Ranks:
         device = local_device()
         if device.type == 'cuda':
             torch.cuda.set_device(device)
-        distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=PATIENCE)
+        # What the ranks tell each other beside gradients lies on the CPU.
+        backend = 'cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo'
+        distributed.init_process_group(backend, timeout=PATIENCE)
     return current_ranks()
 
 
@@ -92,12 +94,21 @@ def on_first(ranks: Ranks, function: Callable[[], T]) -> T:
 
 
 def gathered(ranks: Ranks, value: T) -> list[T]:
-    """Return every rank's value, in the order of the ranks; tensors have to be on the CPU."""
+    """Return every rank's value (plain, with tensors), in the order of the ranks; tensors arrive on the CPU."""
     if ranks.world == 1:
         return [value]
     values: list[Any] = [None] * ranks.world
-    distributed.all_gather_object(values, value)
+    distributed.all_gather_object(values, _on_cpu(value))
     return values
+
+
+def _on_cpu(value: Any) -> Any:
+    """Return nested plain values with every tensor on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    return type(value)(map(_on_cpu, value)) if isinstance(value, (list, tuple)) else value
 
 
 def global_sum(ranks: Ranks, values: Float[Tensor, '*n']) -> Float[Tensor, '*n']:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,15 @@ class Logbook:
     """TensorBoard's event file of a run; a continued run forgets what a killed one wrote of unfinished epochs."""
 
     def __init__(self, run: Path, first_epoch: int) -> None:
-        self._writer = SummaryWriter(str(run / 'tensorboard'), purge_step=first_epoch)
+        self._folder = run / 'tensorboard'
+        with self._writing():
+            self._writer = SummaryWriter(str(self._folder), purge_step=first_epoch)
+
+    def __enter__(self) -> Logbook:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._writer.close()
 
     def record(self, report: EpochReport) -> None:
         """Log one epoch."""
@@ -54,20 +63,21 @@ class Logbook:
                 'samples_per_second': report.samples / max(report.seconds, 1e-9),
             },
         }
-        try:
+        with self._writing():
             for group, figures in groups.items():
                 for name, value in figures.items():
                     self._writer.add_scalar(f'{group}/{name}', value, report.epoch)
             self._writer.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise HwhupError(
-                f'Cannot write the TensorBoard log in {self._writer.log_dir}: {error.strerror or error}. Free some '
-                'space and start again; the run continues after its last finished epoch.'
+                f'Cannot write the TensorBoard log in {self._folder}: {error.strerror or error}. Free some space and '
+                'start again; the run continues after its last finished epoch.'
             ) from error
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._writer.close()
 
 
 def write_report(run: Path, configuration: Mapping[str, Any], reports: Sequence[EpochReport]) -> None:

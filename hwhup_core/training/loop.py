@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import math
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, fields
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -36,6 +35,7 @@ from hwhup_core.training.distributed import (
     parallel,
     synchronised_batch_norm,
 )
+from hwhup_core.training.gradients import gradient_norms, restore_buffers, trainable_parameters, unchanged
 from hwhup_core.training.logbook import EpochReport, Logbook, write_report
 from hwhup_core.training.run_state import plain_fingerprint, read_state, write_state
 from hwhup_core.types import TensorRecord
@@ -120,23 +120,8 @@ class LoopConfig:
 
 
 @dataclass(frozen=True)
-class DryRun:
-    """What one step on a few frames would do."""
-
-    terms: dict[str, float]
-    """Unweighted."""
-    gradient_norms: dict[str, float]
-    """Of each weighted term, and of their sum as `total`."""
-    frames: int
-    seconds: float
-    """Of forward and backward."""
-    memory_bytes: int
-    """Peak: of the GPU during the step, or of this process so far."""
-
-
-@dataclass(frozen=True)
 class _Run(Generic[B]):
-    """What every step of a run needs."""
+    """What every epoch of a run needs."""
 
     network: nn.Module
     model: nn.Module
@@ -145,6 +130,7 @@ class _Run(Generic[B]):
     step: Step[B]
     optimizer: torch.optim.Optimizer
     config: LoopConfig
+    stateful: Mapping[str, Stateful]
     ranks: Ranks
     device: torch.device
 
@@ -168,9 +154,9 @@ def run_loop(
     calling again without it continues. Raises `HwhupError` when loss or gradient stop being numbers: the weights are
     then as they were before that step, and the offending frames are named.
     """
-    ranks, stateful = current_ranks(), stateful or {}
-    parameters = _trainable(network)
-    if not len(batches):
+    ranks, stateful, parameters = current_ranks(), stateful or {}, trainable_parameters(network)
+    steps = len(batches)
+    if steps < 1:
         raise HwhupError('There is no batch to train on: fewer samples than one batch holds. Lower the batch size.')
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     configuration = {'loop': to_plain(config), 'run': plain_fingerprint(fingerprint)}
@@ -178,29 +164,27 @@ def run_loop(
     first = len(reports)
     with ExitStack() as stack:
         stack.enter_context(synchronised_batch_norm(network, ranks))
-        loop = _Run(network, parallel(network, ranks), batches, step, optimizer, config, ranks, parameters[0].device)
-        book = Logbook(run, first) if ranks.first else None
-        stack.callback(lambda: book.close() if book else None)
-        total, done = config.epochs * len(batches), first * len(batches)
-        bar = stack.enter_context(tqdm(total=total, initial=done, unit='step', desc='train', disable=not ranks.first))
-        for epoch in range(first, config.epochs):
-            report = _train_epoch(loop, epoch, bar)
-            _merge(stateful, ranks)
-            network.eval()
-            figures = on_first(ranks, lambda: validate(network))
-            reports.append(EpochReport(**{**vars(report), 'validation': figures}))
+        model = parallel(network, ranks)
+        loop = _Run(network, model, batches, step, optimizer, config, stateful, ranks, parameters[0].device)
+        book = stack.enter_context(Logbook(run, first)) if ranks.first else None
+        bar = stack.enter_context(
+            tqdm(total=config.epochs * steps, initial=first * steps, unit='step', desc='train', disable=not ranks.first)
+        )
 
-            def keep() -> bool:
-                write_state(run, configuration, _state_of(network, optimizer, stateful, reports))
-                if book is not None:
-                    book.record(reports[-1])
-                return stop_after is not None and stop_after(reports[-1])
+        def finish(report: EpochReport) -> tuple[EpochReport, bool]:
+            report = replace(report, validation=validate(network))
+            write_state(run, configuration, _state_of(loop, [*reports, report]))
+            if book is not None:
+                book.record(report)
+            return report, stop_after is not None and stop_after(report)
 
-            stop = on_first(ranks, keep)
-            bar.set_postfix_str(', '.join(f'{name} {value:.4g}' for name, value in figures.items()))
-            logger.info('epoch %d: terms %s, validation %s', epoch, report.terms, figures)
-            if stop:
-                break
+        stop = False
+        while len(reports) < config.epochs and not stop:
+            trained = _train_epoch(loop, len(reports), bar)
+            report, stop = on_first(ranks, partial(finish, trained))
+            reports.append(report)
+            bar.set_postfix_str(', '.join(f'{name} {value:.4g}' for name, value in report.validation.items()))
+            logger.info('epoch %d: terms %s, validation %s', report.epoch, report.terms, report.validation)
     on_first(ranks, lambda: write_report(run, configuration, reports))
     return reports
 
@@ -215,55 +199,8 @@ def learning_rate_at(progress: float, config: LoopConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * fall)) / 2)
 
 
-def dry_run(
-    network: nn.Module,
-    batches: Batches[B],
-    step: Step[B],
-    epoch: int = 0,
-    frames: int = 8,
-    stateful: Mapping[str, Stateful] | None = None,
-) -> DryRun:
-    """Return what one forward and backward pass on the epoch's first frames does, and change nothing."""
-    parameters, device = _trainable(network), next(network.parameters()).device
-    batch = next(iter(batches.epoch(epoch, 0, 1))).to(device)[:frames]
-    kept = {name: deepcopy(thing.state_dict()) for name, thing in (stateful or {}).items()}
-    start = time.perf_counter()
-    if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device)
-    with _untouched(network), torch.random.fork_rng([device] if device.type == 'cuda' else []):
-        network.train()
-        try:
-            terms = step(network, batch, epoch)
-            norms = gradient_norms({name: t.weight * t.value for name, t in terms.items() if t.weight}, parameters)
-        finally:
-            for name, state in kept.items():
-                (stateful or {})[name].load_state_dict(state)
-    if device.type == 'cuda':
-        memory = torch.cuda.max_memory_allocated(device)
-    else:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    values = {name: term.value.item() for name, term in terms.items()}
-    return DryRun(values, norms, _length(batch), time.perf_counter() - start, memory)
-
-
-def gradient_norms(
-    losses: Mapping[str, Tensor], parameters: Sequence[Tensor], ranks: Ranks | None = None
-) -> dict[str, float]:
-    """Return the norm of each loss's gradient, averaged over the ranks, and of their sum as `total`; graphs stay."""
-    ranks, sums, norms = ranks or Ranks(), None, {}
-    for name, loss in losses.items():
-        gradient = torch.zeros((), device=loss.device)
-        if loss.requires_grad:
-            parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-            gradient = torch.cat([part.flatten().float() for part in parts])
-        gradient = global_sum(ranks, gradient) / ranks.world
-        sums = gradient if sums is None else sums + gradient
-        norms[name] = gradient.norm().item()
-    return norms if sums is None else {**norms, 'total': sums.norm().item()}
-
-
 def _train_epoch(run: _Run[B], epoch: int, bar: tqdm[Any]) -> EpochReport:
-    """Take the epoch's steps and return its report, not yet validated."""
+    """Take the epoch's steps and return its report, not yet validated; the network is in eval mode then."""
     config, ranks, steps = run.config, run.ranks, len(run.batches)
     torch.manual_seed(int(np.random.SeedSequence((config.seed, epoch, ranks.rank)).generate_state(1)[0]))
     run.model.train()
@@ -279,13 +216,15 @@ def _train_epoch(run: _Run[B], epoch: int, bar: tqdm[Any]) -> EpochReport:
         terms, found = _train_step(run, batch.to(run.device), epoch, index, wanted)
         norms = found or norms
         means.add(terms)
-        samples += _length(batch)
+        samples += batch_length(batch)
         taken += 1
         bar.update()
     if taken != steps:
-        raise HwhupError(
-            f'Epoch {epoch} had {taken} batches, {steps} were promised. Look at `{type(run.batches).__name__}`.'
-        )
+        kind = type(run.batches).__name__
+        raise HwhupError(f'Epoch {epoch} of {kind} had {taken} batches, expected {steps}, which is its length.')
+    seconds = time.perf_counter() - start
+    _merge(run.stateful, ranks)
+    run.network.eval()
     seen = int(global_sum(ranks, torch.tensor(float(samples), dtype=torch.float64, device=run.device)).item())
     return EpochReport(
         epoch=epoch,
@@ -294,7 +233,7 @@ def _train_epoch(run: _Run[B], epoch: int, bar: tqdm[Any]) -> EpochReport:
         gradient_norms=norms,
         validation={},
         learning_rate=rate,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         samples=seen,
     )
 
@@ -306,7 +245,7 @@ def _train_step(
     buffers = [buffer.clone() for buffer in run.network.buffers()]
     terms = run.step(run.model, batch, epoch)
     weighted, loss = _weighted(run, terms, epoch)
-    parameters = _trainable(run.network)
+    parameters = trainable_parameters(run.network)
     norms = gradient_norms(weighted, parameters, run.ranks) if norms_wanted else {}
     run.optimizer.zero_grad(set_to_none=True)
     total: Any = sum(weighted.values(), _anchor(run))
@@ -315,8 +254,7 @@ def _train_step(
     # One question for both, since every answer waits for the GPU.
     if not bool(torch.stack([loss, norm.to(loss)]).isfinite().all()):
         run.optimizer.zero_grad(set_to_none=True)
-        for buffer, old in zip(run.network.buffers(), buffers):
-            buffer.copy_(old)
+        restore_buffers(run.network, buffers)
         raise _not_a_number(run, batch, terms, epoch, index)
     run.optimizer.step()
     return terms, norms
@@ -326,7 +264,7 @@ def _anchor(run: _Run[B]) -> Tensor | float:
     """Return a 0 that all parameters lead to: averaging waits for each, whether this rank's terms use it or not."""
     if run.ranks.world == 1:
         return 0.0
-    return torch.stack([parameter.flatten()[0] for parameter in _trainable(run.network)]).sum() * 0.0
+    return torch.stack([parameter.flatten()[0] for parameter in trainable_parameters(run.network)]).sum() * 0.0
 
 
 def _weighted(run: _Run[B], terms: Mapping[str, Term], epoch: int) -> tuple[dict[str, Tensor], Float[Tensor, '']]:
@@ -368,7 +306,7 @@ class _RunningMeans:
 def _not_a_number(run: _Run[B], batch: B, terms: Mapping[str, Term], epoch: int, index: int) -> HwhupError:
     """Return the error that names terms and frames."""
     names = run.batches.names(batch)
-    with _untouched(run.network):
+    with unchanged(run.network):
         run.network.eval()
         # First without gradient; where every loss is a number, it is a gradient that is none.
         bad = [name for i, name in enumerate(names) if not _finite_alone(run, batch[i : i + 1], epoch, False)]
@@ -395,46 +333,19 @@ def _finite_alone(run: _Run[B], sample: B, epoch: int, with_gradient: bool) -> b
             terms = run.step(run.network, sample, epoch)
         except HwhupError:
             return False
-        values = [term.weight * term.value for term in terms.values() if term.weight != 0]
-        if with_gradient:
-            values = [value for value in values if value.requires_grad]
-            values = [torch.tensor(gradient_norms({'loss': v}, _trainable(run.network))['loss']) for v in values]
-    return all(bool(value.isfinite()) for value in values)
+        values = {name: term.weight * term.value for name, term in terms.items() if term.weight != 0}
+        if not with_gradient:
+            return all(bool(value.isfinite()) for value in values.values())
+        norms = gradient_norms(values, trainable_parameters(run.network))
+        return all(math.isfinite(norm) for norm in norms.values())
 
 
-@contextmanager
-def _untouched(network: nn.Module) -> Iterator[None]:
-    """Put modes and buffers (batch norm's statistics) back as they were."""
-    modes = {module: module.training for module in network.modules()}
-    buffers = [buffer.clone() for buffer in network.buffers()]
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for buffer, old in zip(network.buffers(), buffers):
-            buffer.copy_(old)
-
-
-def _trainable(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters to train; anything but float32 or float64 would make the optimiser's state coarse too."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise HwhupError('The network has no parameter to train. Unfreeze some.')
-    coarse = {str(parameter.dtype) for parameter in parameters} - {'torch.float32', 'torch.float64'}
-    if coarse:
-        raise HwhupError(
-            f'The network has parameters of {", ".join(coarse)}; expected float32. Use autocast in the step.'
-        )
-    return parameters
-
-
-def _length(batch: TensorRecord) -> int:
+def batch_length(batch: TensorRecord) -> int:
     """Return the number of samples: the first axis of the first tensor."""
     for field in fields(batch):
         value = getattr(batch, field.name)
         if value is not None:
-            return _length(value) if isinstance(value, TensorRecord) else len(value)
+            return batch_length(value) if isinstance(value, TensorRecord) else len(value)
     raise HwhupError(f'A batch of type {type(batch).__name__} holds nothing.')
 
 
@@ -443,28 +354,14 @@ def _merge(stateful: Mapping[str, Stateful], ranks: Ranks) -> None:
     for thing in stateful.values():
         merge = getattr(thing, 'merge_ranks', None)
         if merge is not None and ranks.world > 1:
-            merge(gathered(ranks, _on_cpu(thing.state_dict())))
+            merge(gathered(ranks, thing.state_dict()))
 
 
-def _on_cpu(value: Any) -> Any:
-    """Return nested plain values with every tensor on the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu()
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    return [_on_cpu(item) for item in value] if isinstance(value, list) else value
-
-
-def _state_of(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    stateful: Mapping[str, Stateful],
-    reports: Sequence[EpochReport],
-) -> dict[str, Any]:
+def _state_of(run: _Run[B], reports: Sequence[EpochReport]) -> dict[str, Any]:
     return {
-        'network': network.state_dict(),
-        'optimizer': optimizer.state_dict(),
-        'stateful': {name: thing.state_dict() for name, thing in stateful.items()},
+        'network': run.network.state_dict(),
+        'optimizer': run.optimizer.state_dict(),
+        'stateful': {name: thing.state_dict() for name, thing in run.stateful.items()},
         'reports': [vars(report) for report in reports],
     }
 
@@ -481,12 +378,11 @@ def _resume(
     state = on_first(ranks, lambda: read_state(run, configuration))
     if state is None:
         return []
+    if set(state['stateful']) != set(stateful):
+        kept, given = (', '.join(sorted(names)) or 'nothing' for names in (state['stateful'], stateful))
+        raise HwhupError(f'{run} keeps {kept} beside the network, this run has {given}. Choose another folder for it.')
     network.load_state_dict(state['network'])
     optimizer.load_state_dict(state['optimizer'])
-    if set(state['stateful']) != set(stateful):
-        raise HwhupError(
-            f'{run} keeps {sorted(state["stateful"])}, this run has {sorted(stateful)}. Use another folder.'
-        )
     for name, thing in stateful.items():
         thing.load_state_dict(state['stateful'][name])
     reports = [EpochReport(**entry) for entry in state['reports']]
