@@ -47,7 +47,7 @@ class StageConfig:
     body_mask: Literal['body', 'everything'] = 'body'
     """Ma of LD: the body's mask, or every pixel (the released code, in bed)."""
     crop_camera: Literal['true', 'spin'] = 'true'
-    """The camera behind a crop, for L2D, OPT and LD: the one of its intrinsics and box, or SPIN's of 5000 px for all."""
+    """What stands behind a crop in L2D, OPT and LD: the camera of its intrinsics and box, or SPIN's of 5000 px."""
     camera_until_epoch: int = 0
     """First epoch without Lcam; it also needs a weight (infants: weight 1, until epoch 200 of 640)."""
     depth_term: DepthTermConfig = field(default_factory=DepthTermConfig)
@@ -140,7 +140,7 @@ RELEASED_CODE = StageConfig(
 """
 What the released code does in bed. Unlike `PAPER` it centres on both hips, seen or not; compares all pixels, holes as
 depth 0, up to the mean offset; fits in 100 + 100 iterations with a prior that never fades; does not denoise; keeps
-proxies at holes. Its crop, too wide and off centre, is a setting of the data set's reader.
+proxies at holes. Its crop of SLP, too wide and off centre, belongs to the reader and is no field here.
 """
 
 PRE_TRAINED = replace(PAPER, epochs=0)
