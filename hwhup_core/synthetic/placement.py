@@ -1,4 +1,4 @@
-"""Put posed bodies down: each rests on the mattress, in the axes of its own camera."""
+"""Put posed bodies down: on the mattress, the floor or a seat, in the axes of their own camera."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from hwhup_core.types import Body, BodyParams
 
 RESTING_SHARE = 0.02
 """The plane goes through this quantile of the vertices' heights, before the body sinks in."""
+SEAT_REACH = 0.15
+"""What is this near to the pelvis, along the floor, may rest on a seat, metres."""
+SEAT_SINK = 0.015
+"""How far a body presses into its seat, metres."""
 
 
 @dataclass(frozen=True)
@@ -62,4 +66,57 @@ def resting_translation(
     rank = int(RESTING_SHARE * len(clearance))
     height = -float(np.partition(clearance, rank)[rank]) - place.sink
     result: ndarray = view.to_camera(np.array([[*place.center, height]]))[0] - pelvis
+    return result
+
+
+def standing_translation(
+    vertices: Float[ndarray, 'v 3'],
+    pelvis: Float[ndarray, '3'],
+    view: View,
+    floor_z: float = 0.0,
+    center: Float[ndarray, '2'] | None = None,
+) -> Float[ndarray, '3']:
+    """
+    Return what to add to the vertices (camera axes) so that the lowest is on the floor, metres.
+
+    The pelvis comes over `center` (world x, y; None: the origin).
+    """
+    lowest = float(((vertices - pelvis) @ view.rotation[:, 2]).min())
+    return _put_pelvis(pelvis, view, center, floor_z - lowest)
+
+
+def seat_height(vertices: Float[ndarray, 'v 3'], pelvis: Float[ndarray, '3'], view: View) -> float:
+    """Return how high a seat has to be for its sitter (camera axes) to have the feet on the floor, metres."""
+    lowest = float(((vertices - pelvis) @ view.rotation[:, 2]).min())
+    return _under_pelvis(vertices, pelvis, view) - lowest + SEAT_SINK
+
+
+def seated_translation(
+    vertices: Float[ndarray, 'v 3'],
+    pelvis: Float[ndarray, '3'],
+    view: View,
+    height: float,
+    center: Float[ndarray, '2'] | None = None,
+) -> Float[ndarray, '3']:
+    """
+    Return what to add to the vertices (camera axes) so that the seat at world z `height` carries the body, metres.
+
+    The pelvis comes over `center` (world x, y; None: the origin).
+    """
+    return _put_pelvis(pelvis, view, center, height - SEAT_SINK - _under_pelvis(vertices, pelvis, view))
+
+
+def _under_pelvis(vertices: Float[ndarray, 'v 3'], pelvis: Float[ndarray, '3'], view: View) -> float:
+    """Return the lowest height, from the pelvis, of what a stool under it would carry."""
+    in_world = (vertices - pelvis) @ view.rotation
+    reach = np.linalg.norm(in_world[:, :2], axis=1)
+    return float(in_world[reach < SEAT_REACH, 2].min(initial=0.0))
+
+
+def _put_pelvis(
+    pelvis: Float[ndarray, '3'], view: View, center: Float[ndarray, '2'] | None, height: float
+) -> Float[ndarray, '3']:
+    """Return what to add to the pelvis (camera axes) to bring it to this place in the world."""
+    place = np.array([*((0.0, 0.0) if center is None else center), height])
+    result: ndarray = view.to_camera(place[None])[0] - pelvis
     return result

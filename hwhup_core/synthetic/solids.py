@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
@@ -82,3 +83,61 @@ def dome(center: Float[ndarray, '2'], radius: float, height: float, rng: np.rand
     out = radius * lump * np.cos(rise)
     vertices = np.stack([center[0] + out * np.cos(angle), center[1] + out * np.sin(angle), height * np.sin(rise)], -1)
     return vertices.reshape(-1, 3), tube_faces(up, around)
+
+
+def box(low: tuple[float, float, float], high: tuple[float, float, float]) -> Mesh:
+    """Return a closed cuboid of large faces: quick to draw where it stands upright in the picture, or only once."""
+    corners = np.array([[(low, high)[k][axis] for axis, k in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
+    quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    return corners, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+
+
+def wall(start: Float[ndarray, '2'], end: Float[ndarray, '2'], height: float) -> Mesh:
+    """Return an upright wall on the plane z = 0 in pieces, so that only those behind a camera are lost to it."""
+    along = np.linspace(0.0, 1.0, math.ceil(float(np.linalg.norm(end - start)) / 0.25) + 1)
+    up = np.linspace(0.0, height, math.ceil(height / 0.25) + 1)
+    ground = start + along[:, None] * (end - start)
+    vertices = np.concatenate([np.repeat(ground, len(up), axis=0), np.tile(up, len(along))[:, None]], axis=1)
+    return vertices, grid_faces(len(along), len(up))
+
+
+@dataclass(frozen=True)
+class Cushion:
+    """A pillow: an outline between ellipse and rectangle, flat in the middle, round at the rim."""
+
+    center: Float[ndarray, '2']
+    """World x, y, metres."""
+    size: Float[ndarray, '2']
+    """Half its sides along its own axes, metres."""
+    yaw: float
+    """Turn of its axes against those of the world, radians."""
+    thickness: float
+    """Height of its middle above the plane, metres."""
+
+    def heights(self, points: Float[ndarray, '*n 2']) -> Float[ndarray, '*n']:
+        """Return how high it rises above the plane at world x, y; 0 beside it."""
+        own = ((points - self.center) @ self._axes().T) / self.size
+        result: ndarray = self._profile((own**4).sum(axis=-1) ** 0.25)
+        return result
+
+    def mesh(self) -> Mesh:
+        """Return its upper side."""
+        around, rings = 36, 10
+        angle = np.linspace(0, 2 * np.pi, around, endpoint=False)
+        rim = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        rim /= (rim**4).sum(axis=1, keepdims=True) ** 0.25
+        # Rings are closest at the rim, where the surface is steepest.
+        radius = np.sin(np.linspace(np.pi / 2, 0, rings))
+        flat = (radius[:, None, None] * rim * self.size) @ self._axes() + self.center
+        rise = np.broadcast_to(self._profile(radius)[:, None, None], (rings, around, 1))
+        return np.concatenate([flat, rise], axis=2).reshape(-1, 3), tube_faces(rings, around)
+
+    def _axes(self) -> Float[ndarray, '2 2']:
+        """Return its axes as rows."""
+        cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
+        return np.array([[cosine, sine], [-sine, cosine]])
+
+    def _profile(self, radius: Float[ndarray, '*n']) -> Float[ndarray, '*n']:
+        """Return the height at a distance from the middle that is 1 at the rim."""
+        result: ndarray = self.thickness * np.sqrt(np.maximum(1 - radius**3, 0.0))
+        return result

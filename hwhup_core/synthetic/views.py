@@ -1,4 +1,4 @@
-"""Where the camera of the crib hangs: overhead, looking down and at a slant."""
+"""Where cameras are: above a crib or a bed, looking down and at a slant, or in front of a person."""
 
 from __future__ import annotations
 
@@ -53,6 +53,27 @@ def overhead_view(target: Float[ndarray, '3'], height: float, tilt: float, azimu
     down = np.array([-1.0, 0.0, 0.0]) + forward[0] * forward
     down /= np.linalg.norm(down)
     right = np.cross(down, forward)
+    cosine, sine = math.cos(roll), math.sin(roll)
+    rotation = np.stack([cosine * right + sine * down, cosine * down - sine * right, forward])
+    return View(rotation, -rotation @ position)
+
+
+def front_view(
+    target: Float[ndarray, '3'], distance: float, height: float, azimuth: float, pitch: float, roll: float
+) -> View:
+    """
+    Return the camera `distance` metres from `target` along the floor, at world z `height`, that looks at it.
+
+    `azimuth` 0 puts it on the side of world -y, positive ones towards +x; `pitch` turns the view up, `roll` the image.
+    With pitch and roll 0 the target is in the middle of the image and world up points up in it. Radians.
+    """
+    away = np.array([math.sin(azimuth), -math.cos(azimuth), 0.0])
+    position = np.array([*(target + distance * away)[:2], height])
+    slope = math.atan2(float(target[2]) - height, distance) + pitch
+    forward = -math.cos(slope) * away + math.sin(slope) * WORLD_UP
+    right = np.cross(forward, WORLD_UP)
+    right /= np.linalg.norm(right)
+    down = np.cross(forward, right)
     cosine, sine = math.cos(roll), math.sin(roll)
     rotation = np.stack([cosine * right + sine * down, cosine * down - sine * right, forward])
     return View(rotation, -rotation @ position)
