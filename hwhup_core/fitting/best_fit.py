@@ -13,7 +13,7 @@ from hwhup_core.fitting.camera import camera_from_points
 from hwhup_core.fitting.fit_store import FitStore
 from hwhup_core.fitting.smplify import Fit, Smplify, choose_params
 from hwhup_core.geometry.rotations import axis_angle_to_matrix
-from hwhup_core.types import BodyParams, TensorRecord
+from hwhup_core.types import BodyParams, CropPinhole, TensorRecord
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,16 @@ def keep_best(
     keypoints: Float[Tensor, 'b k 3'],
     indices: Int[Tensor, ' b'],
     augmentation: Augmentation,
+    pinhole: CropPinhole | None = None,
 ) -> Fit:
     """
     Return the better of the new and the stored fit of each image, and write the new ones that won to the store.
 
-    Both are scored on the same (augmented) key points. The store takes a better fit even if it is not valid yet and
-    whatever its betas; in the returned fits, which teach the network, exaggerated betas are put to 0.
+    Both are scored on the same (augmented) key points, before the camera `pinhole` that `new` was fitted with. The
+    store takes a better fit even if it is not valid yet and whatever its betas; in the returned fits, which teach the
+    network, exaggerated betas are put to 0.
     """
-    old = _stored(store, smplify, keypoints, indices, augmentation)
+    old = stored_fit(store, smplify, keypoints, indices, augmentation, pinhole)
     won = new.score < old.score
     store.put(indices, from_augmented(new.params, augmentation), new.score, won)
     stays = old.score < new.score
@@ -84,19 +86,20 @@ def without_exaggeration(fit: Fit, largest_beta: float) -> Fit:
     return replace(fit, params=replace(fit.params, betas=betas))
 
 
-def _stored(
+def stored_fit(
     store: FitStore,
     smplify: Smplify,
     keypoints: Float[Tensor, 'b k 3'],
     indices: Int[Tensor, ' b'],
     augmentation: Augmentation,
+    pinhole: CropPinhole | None = None,
 ) -> Fit:
     """Return the stored fits in the augmentation with their least squares cameras; never fitted ones score infinity."""
     stored, fitted = store.get(indices)
     params = to_augmented(stored.map(lambda tensor: tensor.to(keypoints)), augmentation)
     seen = smplify.observe(keypoints)
     with torch.no_grad():
-        translation, exists = camera_from_points(smplify.points(params), seen.pixels, seen.placing)
+        translation, exists = camera_from_points(smplify.points(params), seen.pixels, seen.placing, pinhole)
     usable = fitted.to(exists.device) & exists
-    score = torch.where(usable, smplify.score(params, translation, seen), torch.inf)
+    score = torch.where(usable, smplify.score(params, translation, seen, pinhole), torch.inf)
     return Fit(params, translation, score, score < smplify.config.threshold)

@@ -8,17 +8,39 @@ from torch import Tensor
 
 from hwhup_core.body.priors import angle_energy, shape_energy
 from hwhup_core.fitting.config import EnergyWeights
-from hwhup_core.geometry.cameras import CROP_FOCAL, CROP_FOCAL_SIZE
+from hwhup_core.geometry.cameras import CROP_FOCAL, CROP_FOCAL_SIZE, HALF_CROPS_FOCAL
+from hwhup_core.types import CropPinhole
 
 CENTER_PX = CROP_FOCAL_SIZE / 2
 NEAREST = 0.1
 """Metres before the camera that a point is put at if it lies nearer or behind: its error stays large, but finite."""
 
 
-def project_to_crop(points: Float[Tensor, 'b k 3'], translation: Float[Tensor, 'b 3']) -> Float[Tensor, 'b k 2']:
-    """Return the pixels, 0 to 224, where SPIN's far crop camera sees the points."""
+def project_to_crop(
+    points: Float[Tensor, 'b k 3'], translation: Float[Tensor, 'b 3'], pinhole: CropPinhole | None = None
+) -> Float[Tensor, 'b k 2']:
+    """Return the pixels, 0 to 224, where the crop's pinhole camera sees the points; SPIN's far one if None is given."""
     placed = points + translation[:, None]
-    return CENTER_PX + CROP_FOCAL * placed[..., :2] / placed[..., 2:].clamp(min=NEAREST)
+    if pinhole is None:
+        return CENTER_PX + CROP_FOCAL * placed[..., :2] / placed[..., 2:].clamp(min=NEAREST)
+    plane = pinhole.focal[:, None, None] * placed[..., :2] / placed[..., 2:].clamp(min=NEAREST)
+    return CENTER_PX * (1 + pinhole.center[:, None] + plane)
+
+
+def far_distance(distance: Float[Tensor, ' b'], pinhole: CropPinhole) -> Float[Tensor, ' b']:
+    """
+    Return the distance (m) at which SPIN's far camera would see a body as large as this one does.
+
+    The camera stage moves and weighs this number instead of the distance itself: the steps of Adam (0.01) and the
+    weight of a change were made for bodies some 45 m away, and mean the same *relative* change before any camera so.
+    Sideways nothing of the kind is needed: half crop sides per metre do not depend on the camera.
+    """
+    return distance * (HALF_CROPS_FOCAL / pinhole.focal)
+
+
+def true_distance(far: Float[Tensor, ' b'], pinhole: CropPinhole) -> Float[Tensor, ' b']:
+    """Return the distance of a `far_distance`, metres."""
+    return far * (pinhole.focal / HALF_CROPS_FOCAL)
 
 
 def geman_mcclure(error: Float[Tensor, '...'], sigma: float) -> Float[Tensor, '...']:
@@ -46,7 +68,7 @@ def torso_energy(
 
 
 def distance_energy(distance: Float[Tensor, ' b'], first_distance: Float[Tensor, ' b']) -> Float[Tensor, ' b']:
-    """Return the squared change of the camera's distance, m^2: a torso alone tells little about it."""
+    """Return the squared change of the camera's (far) distance, m^2: a torso alone tells little about it."""
     return (distance - first_distance).square()
 
 

@@ -62,14 +62,23 @@ class CapturedMinimiser(Generic[I]):
         """Return the variables after some iterations of Adam from `start`, its memory of earlier runs cleared."""
         with torch.no_grad():
             self._variable.copy_(start)
-            for field in fields(inputs):
-                getattr(self._inputs, field.name).copy_(getattr(inputs, field.name))
+            _copy_into(self._inputs, inputs)
             for state in self._optimizer.state.values():
                 for tensor in state.values():
                     tensor.zero_()
         for _ in range(iterations):
             self._graph.replay()
         return self._variable.detach().clone()
+
+
+def _copy_into(target: TensorRecord, source: TensorRecord) -> None:
+    """Overwrite the tensors of a record, and of the records in it, where they lie."""
+    for field in fields(target):
+        old, new = getattr(target, field.name), getattr(source, field.name)
+        if isinstance(old, TensorRecord):
+            _copy_into(old, new)
+        else:
+            old.copy_(new)
 
 
 def _adam(variable: Tensor, settings: AdamSettings) -> torch.optim.Adam:

@@ -18,11 +18,13 @@ from hwhup_core.body.keypoint_sets import KeypointSet, PointMap, point_map
 from hwhup_core.body.priors import MixturePrior
 from hwhup_core.errors import ConfigError
 from hwhup_core.fitting import energies
+from hwhup_core.fitting.camera import spin_pinholes
 from hwhup_core.fitting.config import SmplifyConfig
+from hwhup_core.fitting.inputs import BodyInputs, CameraInputs, Observation
 from hwhup_core.fitting.minimise import AdamSettings, CapturedMinimiser, Energy, I, minimise
-from hwhup_core.geometry.cameras import crop_translation
+from hwhup_core.geometry.cameras import HALF_CROPS_FOCAL, crop_translation
 from hwhup_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from hwhup_core.types import BodyParams, Prediction, Skeleton, TensorRecord
+from hwhup_core.types import BodyParams, CropPinhole, Prediction, Skeleton, TensorRecord, WeakPerspective
 
 FARTHEST_PX = 1e6
 """Key points are drawn in to this distance, so that the square of any error is a finite float32."""
@@ -45,48 +47,11 @@ class Fit(TensorRecord):
 
     params: BodyParams
     translation: Float[Tensor, 'b 3']
-    """Before the crop camera of 5000 px and 224 px; metres."""
+    """Before the crop's pinhole camera that was given to the fit, SPIN's far one by default; metres."""
     score: Float[Tensor, ' b']
     """Mean reprojection energy over the set's joints, px^2; infinite where nothing was fitted."""
     valid: Bool[Tensor, ' b']
     """Score below the threshold: fit to teach the network."""
-
-
-@dataclass(frozen=True)
-class Observation(TensorRecord):
-    """Key points made safe: finite everywhere, joints that play no part at confidence 0."""
-
-    pixels: Float[Tensor, 'b k 2']
-    """0 to 224; 0 where not seen."""
-    confidence: Float[Tensor, 'b k']
-    """Of the body stage and of the scores."""
-    placing: Float[Tensor, 'b k']
-    """Confidence of the joints that a stored fit's camera is solved from."""
-    torso: Float[Tensor, 'b k']
-    """1 for the joints that pull in the camera stage."""
-
-
-@dataclass(frozen=True)
-class CameraInputs(TensorRecord):
-    """What stays fixed in the camera stage. Turning the root turns all points about the pelvis: no body is needed."""
-
-    points: Float[Tensor, 'b k 3']
-    """Relative to the pelvis, at no global rotation."""
-    pelvis: Float[Tensor, 'b 3']
-    pixels: Float[Tensor, 'b k 2']
-    torso: Float[Tensor, 'b k']
-    first_distance: Float[Tensor, ' b']
-
-
-@dataclass(frozen=True)
-class BodyInputs(TensorRecord):
-    """What stays fixed in the body stage."""
-
-    translation: Float[Tensor, 'b 3']
-    pixels: Float[Tensor, 'b k 2']
-    confidence: Float[Tensor, 'b k']
-    prior_weight: Float[Tensor, ' b']
-    """The same for all; a tensor, so that a captured iteration follows the epoch."""
 
 
 def fit(
@@ -97,9 +62,10 @@ def fit(
     prior: MixturePrior,
     config: SmplifyConfig,
     prior_weight: float,
+    pinhole: CropPinhole | None = None,
 ) -> Fit:
     """Return the fits of one batch; in a training loop keep a `Smplify`, which captures its CUDA graphs only once."""
-    return Smplify(body, keypoint_set, prior, config).fit(initial, keypoints, prior_weight)
+    return Smplify(body, keypoint_set, prior, config).fit(initial, keypoints, prior_weight, pinhole)
 
 
 class Smplify:
@@ -114,29 +80,39 @@ class Smplify:
         self._adam = AdamSettings(config.learning_rate, config.adam_betas)
         self._captured: dict[tuple[object, ...], CapturedMinimiser[Any]] = {}
 
-    def fit(self, initial: Prediction, keypoints: Float[Tensor, 'b k 3'], prior_weight: float) -> Fit:
+    def fit(
+        self,
+        initial: Prediction,
+        keypoints: Float[Tensor, 'b k 3'],
+        prior_weight: float,
+        pinhole: CropPinhole | None = None,
+    ) -> Fit:
         """
         Return the fits from the (detached) guess `initial` to key points (x, y in pixels 0 to 224, confidence).
 
-        `prior_weight` is `EnergyWeights.prior_weight_at(epoch)`. A sample without a visible joint, or whose guess is
-        not finite or not before the camera, comes back as it was (made finite), invalid, with an infinite score.
+        `prior_weight` is `EnergyWeights.prior_weight_at(epoch)`, `pinhole` the true camera of each crop; without one
+        all are seen by SPIN's far camera. A sample without a visible joint, or whose guess or camera is not finite, or
+        whose guess is not before the camera, comes back as it was (made finite), invalid, with an infinite score.
         """
         with torch.enable_grad(), torch.autocast(keypoints.device.type, enabled=False):
-            return self._fit(initial, keypoints, prior_weight).detach()
+            return self._fit(initial.detach(), keypoints, prior_weight, pinhole).detach()
 
-    def _fit(self, initial: Prediction, keypoints: Float[Tensor, 'b k 3'], prior_weight: float) -> Fit:
+    def _fit(
+        self, initial: Prediction, keypoints: Float[Tensor, 'b k 3'], prior_weight: float, pinhole: CropPinhole | None
+    ) -> Fit:
         seen = self.observe(keypoints)
-        first, first_translation, usable = _safe_start(initial)
-        root, translation = self._camera_stage(first, first_translation, seen)
+        pinhole, exists = _safe_pinhole(pinhole, initial.params.betas)
+        first, first_translation, usable = _safe_start(initial, pinhole)
+        root, translation = self._camera_stage(first, first_translation, seen, pinhole)
         start = torch.cat([root, matrix_to_axis_angle(first.joint_rotations).flatten(1), first.betas], dim=1)
         weight = torch.full_like(translation[:, 0], prior_weight)
-        inputs = BodyInputs(translation, seen.pixels, seen.confidence, weight)
+        inputs = BodyInputs(translation, seen.pixels, seen.confidence, weight, pinhole)
         fitted = self._minimise(self.body_energy, start, inputs, self.config.body_iterations)
-        found = usable & (seen.confidence > 0).any(dim=1)
+        found = exists & usable & (seen.confidence > 0).any(dim=1)
         found &= torch.cat([fitted, translation], dim=1).isfinite().all(dim=1)
         params = choose_params(found, unpack(fitted), first)
         translation = torch.where(found[:, None], translation, first_translation)
-        score = torch.where(found, self.score(params, translation, seen), torch.inf)
+        score = torch.where(found, self.score(params, translation, seen, pinhole), torch.inf)
         return Fit(params, translation, score, score < self.config.threshold)
 
     def observe(self, keypoints: Float[Tensor, 'b k 3']) -> Observation:
@@ -163,16 +139,23 @@ class Smplify:
         skeleton = self._body.skeleton(params)
         return self._map_for(params.betas).mix @ torch.cat([skeleton.joints, skeleton.landmarks], dim=1)
 
-    def score(self, params: BodyParams, translation: Float[Tensor, 'b 3'], seen: Observation) -> Float[Tensor, ' b']:
-        """Return the score of given bodies, px^2; infinite where nothing is seen."""
+    def score(
+        self,
+        params: BodyParams,
+        translation: Float[Tensor, 'b 3'],
+        seen: Observation,
+        pinhole: CropPinhole | None = None,
+    ) -> Float[Tensor, ' b']:
+        """Return the score of bodies before `pinhole` (SPIN's by default), px^2; infinite where nothing is seen."""
         with torch.no_grad():
-            projected = energies.project_to_crop(self.points(params), translation)
+            projected = energies.project_to_crop(self.points(params), translation, pinhole)
             return energies.reprojection_score(projected, seen.pixels, seen.confidence, self.config.sigma_px)
 
     def camera_energy(self, variable: Float[Tensor, 'b 6'], inputs: CameraInputs) -> Float[Tensor, ' b']:
-        """Return the energy of global orientation (axis-angle) and translation."""
+        """Return the energy of global orientation (axis-angle), x, y and far distance."""
         turned = inputs.points @ axis_angle_to_matrix(variable[:, :3]).transpose(1, 2)
-        projected = energies.project_to_crop(turned + inputs.pelvis[:, None], variable[:, 3:])
+        translation = _from_far(variable[:, 3:], inputs.pinhole)
+        projected = energies.project_to_crop(turned + inputs.pelvis[:, None], translation, inputs.pinhole)
         torso = energies.torso_energy(projected, inputs.pixels, inputs.torso)
         distance = energies.distance_energy(variable[:, 5], inputs.first_distance)
         return energies.camera_energy(torso, distance, self.config.weights)
@@ -180,13 +163,13 @@ class Smplify:
     def body_energy(self, variable: Float[Tensor, 'b 82'], inputs: BodyInputs) -> Float[Tensor, ' b']:
         """Return the energy of global orientation, pose (axis-angle) and shape."""
         pose, betas = variable[:, 3:72], variable[:, 72:]
-        projected = energies.project_to_crop(self.points(unpack(variable)), inputs.translation)
+        projected = energies.project_to_crop(self.points(unpack(variable)), inputs.translation, inputs.pinhole)
         reprojection = energies.reprojection_energy(projected, inputs.pixels, inputs.confidence, self.config.sigma_px)
         prior = self._prior(pose)
         return energies.body_energy(reprojection, prior, pose, betas, inputs.prior_weight, self.config.weights)
 
     def _camera_stage(
-        self, first: BodyParams, translation: Float[Tensor, 'b 3'], seen: Observation
+        self, first: BodyParams, translation: Float[Tensor, 'b 3'], seen: Observation, pinhole: CropPinhole
     ) -> tuple[Float[Tensor, 'b 3'], Float[Tensor, 'b 3']]:
         """Return global orientation (axis-angle) and translation."""
         upright = torch.eye(3, dtype=translation.dtype, device=translation.device).expand_as(first.global_rotation)
@@ -194,10 +177,11 @@ class Smplify:
             posed = BodyParams(upright, first.joint_rotations, first.betas)
             pelvis = self._body.skeleton(posed).joints[:, 0]
             points = self.points(posed) - pelvis[:, None]
-        inputs = CameraInputs(points, pelvis, seen.pixels, seen.torso, translation[:, 2])
-        start = torch.cat([matrix_to_axis_angle(first.global_rotation), translation], dim=1)
+        far = energies.far_distance(translation[:, 2], pinhole)
+        inputs = CameraInputs(points, pelvis, seen.pixels, seen.torso, far, pinhole)
+        start = torch.cat([matrix_to_axis_angle(first.global_rotation), translation[:, :2], far[:, None]], dim=1)
         placed = self._minimise(self.camera_energy, start, inputs, self.config.camera_iterations)
-        return placed[:, :3], placed[:, 3:]
+        return placed[:, :3], _from_far(placed[:, 3:], pinhole)
 
     def _minimise(
         self, energy: Energy[I], start: Float[Tensor, 'b n'], inputs: I, iterations: int
@@ -229,10 +213,28 @@ def pack(params: BodyParams) -> Float[Tensor, 'b 82']:
     return torch.cat([matrix_to_axis_angle(rotations).flatten(1), params.betas], dim=1)
 
 
-def _safe_start(initial: Prediction) -> tuple[BodyParams, Float[Tensor, 'b 3'], Bool[Tensor, ' b']]:
-    """Return the guess without its graph, and where it can be used; elsewhere a T-pose 50 m away stands in."""
-    params, camera = initial.params.detach(), initial.camera.detach()
-    translation = crop_translation(camera)
+def _from_far(moved: Float[Tensor, 'b 3'], pinhole: CropPinhole) -> Float[Tensor, 'b 3']:
+    """Return the translations of x, y and far distance."""
+    return torch.cat([moved[:, :2], energies.true_distance(moved[:, 2], pinhole)[:, None]], dim=1)
+
+
+def _safe_pinhole(pinhole: CropPinhole | None, like: Float[Tensor, 'b 10']) -> tuple[CropPinhole, Bool[Tensor, ' b']]:
+    """Return the cameras, SPIN's far one where none is given or it is no camera, and which are as they should be."""
+    far = spin_pinholes(like)
+    if pinhole is None:
+        return far, torch.ones_like(far.focal, dtype=torch.bool)
+    pinhole = pinhole.map(lambda tensor: tensor.detach().to(like))
+    exists = pinhole.focal.isfinite() & (pinhole.focal > 0) & pinhole.center.isfinite().all(dim=1)
+    focal = torch.where(exists, pinhole.focal, far.focal)
+    return CropPinhole(focal, torch.where(exists[:, None], pinhole.center, far.center)), exists
+
+
+def _safe_start(
+    initial: Prediction, pinhole: CropPinhole
+) -> tuple[BodyParams, Float[Tensor, 'b 3'], Bool[Tensor, ' b']]:
+    """Return the guess, and where it can be used; elsewhere a T-pose stands in, as small as SPIN's camera sees it at 50 m."""
+    params = initial.params
+    translation = crop_translation(initial.camera, pinhole)
     numbers = torch.cat([params.global_rotation.flatten(1), params.joint_rotations.flatten(1), params.betas], dim=1)
     usable = numbers.isfinite().all(dim=1) & translation.isfinite().all(dim=1) & (translation[:, 2] > energies.NEAREST)
     identity = torch.eye(3).to(params.betas)
@@ -241,8 +243,9 @@ def _safe_start(initial: Prediction) -> tuple[BodyParams, Float[Tensor, 'b 3'], 
         identity.expand_as(params.joint_rotations),
         torch.zeros_like(params.betas),
     )
-    far = torch.tensor([0.0, 0.0, 50.0]).to(translation)
-    return choose_params(usable, params, rest), torch.where(usable[:, None], translation, far), usable
+    small = WeakPerspective(torch.full_like(pinhole.focal, HALF_CROPS_FOCAL / 50), torch.zeros_like(pinhole.center))
+    translation = torch.where(usable[:, None], translation, crop_translation(small, pinhole))
+    return choose_params(usable, params, rest), translation, usable
 
 
 def choose_params(first: Bool[Tensor, ' b'], one: BodyParams, other: BodyParams) -> BodyParams:

@@ -13,8 +13,13 @@ from hwhup_core.errors import ConfigError
 from hwhup_core.fitting import energies
 from hwhup_core.fitting.camera import camera_from_points, weak_perspective
 from hwhup_core.fitting.config import PRESETS, EnergyWeights, SmplifyConfig
-from hwhup_core.geometry.cameras import crop_translation, weak_perspective_project
-from hwhup_core.types import BodyParams
+from hwhup_core.geometry.cameras import (
+    HALF_CROPS_FOCAL,
+    crop_translation,
+    pinhole_project,
+    weak_perspective_project,
+)
+from hwhup_core.types import BodyParams, CropPinhole
 
 
 def random(*shape, seed=0, scale=1.0):
@@ -50,6 +55,28 @@ def test_projection_is_the_package_s_crop_camera():
     points, camera = random(3, 5, 3).float(), weak_perspective(torch.tensor([[0.1, -0.2, 49.6]]).expand(3, 3))
     expected = 112 + 112 * weak_perspective_project(points, camera)
     assert torch.allclose(energies.project_to_crop(points, crop_translation(camera)), expected, atol=1e-4)
+
+
+def test_near_cameras_are_the_package_s():
+    pinhole = CropPinhole(torch.tensor([1.8, 2.5]), torch.tensor([[0.5, -0.2], [-1.0, 0.1]])).map(
+        lambda one: one.double()
+    )
+    points, translation = random(2, 5, 3, seed=3, scale=0.3), torch.tensor([[0.1, -0.2, 2.0]]).double().expand(2, 3)
+    expected = 112 + 112 * pinhole_project(points + translation[:, None], pinhole)
+    assert torch.allclose(energies.project_to_crop(points, translation, pinhole), expected)
+    camera = weak_perspective(translation, pinhole)
+    assert torch.allclose(expected, 112 + 112 * weak_perspective_project(points, camera, pinhole), atol=1e-5)
+    assert torch.allclose(crop_translation(camera, pinhole), translation, atol=1e-6)
+    found, exists = camera_from_points(points, expected, torch.ones(2, 5).double(), pinhole)
+    assert exists.all()
+    assert torch.allclose(found, translation)
+
+
+def test_far_distance_keeps_the_size():
+    pinhole = CropPinhole(torch.tensor([2.0, HALF_CROPS_FOCAL]), torch.zeros(2, 2))
+    far = energies.far_distance(torch.tensor([2.0, 30.0]), pinhole)
+    assert far.tolist() == pytest.approx([HALF_CROPS_FOCAL, 30.0])
+    assert energies.true_distance(far, pinhole).tolist() == pytest.approx([2.0, 30.0])
 
 
 def test_points_behind_the_camera_stay_finite():

@@ -13,14 +13,15 @@ from hwhup_core.body.keypoint_sets import keypoint_set, point_map
 from hwhup_core.body.model import ASSETS, load_body
 from hwhup_core.body.priors import Mixture, MixturePrior
 from hwhup_core.errors import ConfigError
-from hwhup_core.fitting.config import PRESETS, SmplifyConfig
+from hwhup_core.fitting.config import PRESETS, EnergyWeights, SmplifyConfig
 from hwhup_core.fitting.energies import project_to_crop
+from hwhup_core.fitting.inputs import BodyInputs, CameraInputs
 from hwhup_core.fitting.minimise import AdamSettings, CapturedMinimiser, minimise
 from hwhup_core.fitting.naive import naive_fit
-from hwhup_core.fitting.smplify import BodyInputs, CameraInputs, Fit, Smplify, fit, pack, unpack
-from hwhup_core.geometry.cameras import crop_translation
+from hwhup_core.fitting.smplify import Fit, Smplify, fit, pack, unpack
+from hwhup_core.geometry.cameras import HALF_CROPS_FOCAL, crop_translation, spin_pinhole
 from hwhup_core.geometry.rotations import axis_angle_to_matrix
-from hwhup_core.types import BodyParams, Prediction, WeakPerspective
+from hwhup_core.types import BodyParams, CropPinhole, Prediction, WeakPerspective
 
 SHORT = SmplifyConfig(camera_iterations=6, body_iterations=8)
 
@@ -87,6 +88,75 @@ def test_recovers_the_reprojection_of_known_bodies(body, prior, name):
     assert errors.mean() < 0.35 * pixel_errors(body, name, before, keypoints)[:, live].mean()
 
 
+def near_cameras(count):
+    """Return true cameras of crops: bodies of scale 0.9 stand some 2 m away, off the optical axis."""
+    spread = torch.linspace(-1.0, 1.0, count)
+    return CropPinhole(1.8 + 0.2 * spread, torch.stack([0.6 * spread, 0.3 - 0.4 * spread], dim=1))
+
+
+def near_scene(body, name, count=4, spread=0.12, dtype=torch.float32):
+    """Return what `scene` does, seen by near cameras, and these."""
+    _, initial = scene(body, name, count, spread)
+    generator = torch.Generator().manual_seed(1)
+    truth = unpack(torch.randn(count, 82, generator=generator) * 0.25)
+    pinhole = near_cameras(count)
+    camera = replace(crop_camera(count), scale=torch.full((count,), 0.85))
+    pixels = project_to_crop(points_of(body, name, truth), crop_translation(camera, pinhole), pinhole)
+    keypoints = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=2)
+    return keypoints.to(dtype), *(record.map(lambda tensor: tensor.to(dtype)) for record in (initial, pinhole))
+
+
+def test_recovers_bodies_before_near_cameras(body, prior):
+    keypoints, initial, pinhole = near_scene(body, 'slp_14')
+    smplify = Smplify(body, keypoint_set('slp_14'), prior, PRESETS['paper'])
+    found = smplify.fit(initial, keypoints, 0.5, pinhole)
+    projected = project_to_crop(smplify.points(found.params), found.translation, pinhole)
+    errors = (projected - keypoints[..., :2]).norm(dim=2)
+    assert found.valid.all()
+    assert errors.mean() < 2.5
+    assert torch.equal(found.score, smplify.score(found.params, found.translation, smplify.observe(keypoints), pinhole))
+    assert (found.translation[:, 2] - 2.1).abs().max() < 0.4
+    far = smplify.score(found.params, found.translation, smplify.observe(keypoints))
+    assert (far > 100 * found.score).all()
+
+
+def test_no_camera_means_spin_s(body, prior):
+    keypoints, initial = scene(body, 'slp_14')
+    smplify = Smplify(body, keypoint_set('slp_14'), prior, SHORT)
+    without, given = (
+        smplify.fit(initial, keypoints, 1.0),
+        smplify.fit(initial, keypoints, 1.0, spin_pinhole(initial.camera)),
+    )
+    assert all(torch.equal(one, other) for one, other in zip(tensors_in(without), tensors_in(given)))
+
+
+def test_the_camera_stage_moves_as_far_before_any_camera(body, prior):
+    keypoints, initial = scene(body, 'slp_14')
+    config = SmplifyConfig(camera_iterations=50, body_iterations=0, weights=EnergyWeights(depth=1.0))
+    smplify = Smplify(body, keypoint_set('slp_14'), prior, config)
+    initial = replace(initial, camera=replace(initial.camera, scale=torch.full((4,), 1.0)))
+    far = smplify.fit(initial, keypoints, 1.0).translation
+    # Twice as far behind twice the lens: the same picture but for perspective, which at 100 m is next to nothing.
+    pinhole = CropPinhole(torch.full((4,), 2 * HALF_CROPS_FOCAL), torch.zeros(4, 2))
+    double = smplify.fit(initial, keypoints, 1.0, pinhole).translation
+    moved = far[:, 2] - crop_translation(initial.camera)[:, 2]
+    assert (moved > 0.1).all()
+    assert torch.allclose(double[:, 2] / 2 - far[:, 2] + moved, moved, rtol=0.1)
+    assert torch.allclose(double[:, :2], far[:, :2], atol=0.01)
+
+
+def test_a_camera_that_is_none_marks_its_sample_only(body, prior):
+    keypoints, initial, pinhole = near_scene(body, 'slp_14', count=5)
+    smplify = Smplify(body, keypoint_set('slp_14'), prior, SHORT)
+    expected = smplify.fit(initial, keypoints, 1.0, pinhole)
+    broken = pinhole.map(torch.clone)
+    broken.focal[0], broken.focal[1], broken.center[2, 0] = torch.nan, 0.0, torch.inf
+    found = smplify.fit(initial, keypoints, 1.0, broken)
+    assert found.score.isinf().tolist() == [True] * 3 + [False] * 2
+    assert all(tensor.isfinite().all() for tensor in (*tensors_in(found.params), found.translation))
+    assert torch.allclose(found.score[3:], expected.score[3:], rtol=1e-4)
+
+
 def test_the_prior_weight_reaches_the_optimiser(body, prior):
     keypoints, initial = scene(body)
     smplify = Smplify(body, keypoint_set('smpl_24'), prior, SHORT)
@@ -120,33 +190,38 @@ def test_batch_equals_one_sample_at_a_time(body, prior):
         assert torch.allclose(alone.score, together.score[one], rtol=1e-3)
 
 
-def naive_twin(smplify, points, initial, keypoints, prior, config):
+def naive_twin(smplify, points, initial, keypoints, prior, config, pinhole=None):
     found, translation = naive_fit(
         points,
         pack(initial.params),
-        crop_translation(initial.camera),
+        crop_translation(initial.camera, pinhole),
         smplify.observe(keypoints),
         prior,
         config,
         4.78,
+        pinhole,
     )
     return unpack(found), translation
 
 
+@pytest.mark.parametrize('near', [False, True])
 @pytest.mark.parametrize('preset', ['paper', 'released_code'])
-def test_equals_the_plain_loop_in_double(body, prior, preset):
+def test_equals_the_plain_loop_in_double(body, prior, preset, near):
     body, prior = load_body('adult').double(), MixturePrior(Mixture(*mixture_of(prior))).double()
+    pinhole = None
     keypoints, initial = scene(load_body('adult'), 'spin_49', count=2, dtype=torch.float64)
+    if near:
+        keypoints, initial, pinhole = near_scene(load_body('adult'), 'spin_49', count=2, dtype=torch.float64)
     keypoints[0, :25, 2] = 0.3
     config = replace(PRESETS[preset], camera_iterations=12, body_iterations=15)
     smplify = Smplify(body, keypoint_set('spin_49'), prior, config)
-    found = smplify.fit(initial, keypoints, 4.78)
+    found = smplify.fit(initial, keypoints, 4.78, pinhole)
 
     def points(root, pose, betas):
         rotations = axis_angle_to_matrix(pose.unflatten(1, (23, 3)))
         return smplify.points(BodyParams(axis_angle_to_matrix(root), rotations, betas))
 
-    params, translation = naive_twin(smplify, points, initial, keypoints, prior, config)
+    params, translation = naive_twin(smplify, points, initial, keypoints, prior, config, pinhole)
     # Adam divides by the size of the gradient: where that is only rounding, so is the difference.
     assert largest_turn(found.params, params) < 1e-6
     assert torch.allclose(found.translation, translation, atol=1e-6)
@@ -282,10 +357,12 @@ def test_stage_energies_have_exact_gradients(prior):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     translation = torch.tensor([[0.0, 0.1, 20.0]], dtype=torch.float64)
-    inputs = BodyInputs(translation, 112 + 30 * random(1, 17, 2), random(1, 17).abs(), torch.full((1,), 2.0).double())
+    weight, pinhole = torch.full((1,), 2.0).double(), CropPinhole(torch.tensor([20.0]), torch.tensor([[0.3, -1.2]]))
+    pinhole = pinhole.map(lambda tensor: tensor.double())
+    inputs = BodyInputs(translation, 112 + 30 * random(1, 17, 2), random(1, 17).abs(), weight, pinhole)
     start = (random(1, 82) * 0.3).requires_grad_()
     assert torch.autograd.gradcheck(lambda at: smplify.body_energy(at, inputs), start, atol=1e-4)
-    camera = CameraInputs(random(1, 17, 3), random(1, 3), inputs.pixels, inputs.confidence, translation[:, 2])
+    camera = CameraInputs(random(1, 17, 3), random(1, 3), inputs.pixels, inputs.confidence, translation[:, 2], pinhole)
     start = torch.cat([random(1, 3), translation + 0.1], dim=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda at: smplify.camera_energy(at, camera), start, atol=1e-3)
 
@@ -299,8 +376,15 @@ def quadratic(variable, inputs):
     return (variable - inputs.translation).square().sum(dim=1) * inputs.prior_weight
 
 
+def target(count):
+    return BodyInputs(
+        torch.ones(count, 3), torch.zeros(count, 1, 2), torch.zeros(count, 1), torch.ones(count),
+        CropPinhole(torch.ones(count), torch.zeros(count, 2)),
+    )  # fmt: skip
+
+
 def test_minimise_is_adam():
-    inputs = BodyInputs(torch.ones(2, 3), torch.zeros(2, 1, 2), torch.zeros(2, 1), torch.ones(2))
+    inputs = target(2)
     start = torch.zeros(2, 3)
     after = minimise(quadratic, start, inputs, 1, AdamSettings(0.1, (0.9, 0.999)))
     assert torch.allclose(after, torch.full((2, 3), 0.1), atol=1e-6)
@@ -315,7 +399,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='CUDA grap
 
 @needs_cuda
 def test_captured_minimiser_equals_the_loop_and_forgets():
-    inputs = BodyInputs(torch.ones(2, 3), torch.zeros(2, 1, 2), torch.zeros(2, 1), torch.ones(2)).to('cuda')
+    inputs = target(2).to('cuda')
     settings, start = AdamSettings(0.1, (0.9, 0.999)), torch.zeros(2, 3, device='cuda')
     captured = CapturedMinimiser(quadratic, start, inputs, settings)
     other = replace(inputs, translation=-2 * inputs.translation)

@@ -14,11 +14,19 @@ from hwhup_core.body.keypoint_sets import keypoint_set
 from hwhup_core.body.model import load_body
 from hwhup_core.body.priors import Mixture, MixturePrior
 from hwhup_core.errors import AssetError, ConfigError
-from hwhup_core.fitting.best_fit import Augmentation, from_augmented, keep_best, to_augmented, without_exaggeration
+from hwhup_core.fitting.best_fit import (
+    Augmentation,
+    from_augmented,
+    keep_best,
+    stored_fit,
+    to_augmented,
+    without_exaggeration,
+)
 from hwhup_core.fitting.config import SmplifyConfig
 from hwhup_core.fitting.energies import project_to_crop
 from hwhup_core.fitting.fit_store import HEADER, FitStore, load_fit_store, save_fit_store
 from hwhup_core.fitting.smplify import Fit, Smplify, unpack
+from hwhup_core.types import CropPinhole
 
 
 @pytest.fixture(scope='module')
@@ -153,6 +161,23 @@ def test_first_fit_is_kept_and_a_worse_one_is_not(body, smplify):
     assert best.valid.all()
     assert (best.score < 1e-2).all()
     assert torch.equal(store.fits, before)
+
+
+def test_stored_fits_come_back_before_the_true_camera(body, smplify):
+    store, indices, params = FitStore('beds', 2, body), torch.arange(2), bodies(2)
+    pinhole = CropPinhole(torch.tensor([1.8, 2.2]), torch.tensor([[0.4, 0.0], [-0.3, 0.2]]))
+    translation = torch.tensor([[0.1, -0.05, 2.0]]).repeat(2, 1)
+    pixels = project_to_crop(smplify.points(params), translation, pinhole)
+    keypoints = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=2)
+    score = smplify.score(params, translation, smplify.observe(keypoints), pinhole)
+    exact = Fit(params, translation, score, score < 100)
+    keep_best(store, smplify, exact, keypoints, indices, nothing_done(2), pinhole)
+    poor = replace(exact, params=bodies(2, seed=9), score=torch.full((2,), 1e4))
+    best = keep_best(store, smplify, poor, keypoints, indices, nothing_done(2), pinhole)
+    assert close(best.params, params, 1e-4)
+    assert torch.allclose(best.translation, translation, atol=1e-3)
+    assert (best.score < 1e-2).all()
+    assert (stored_fit(store, smplify, keypoints, indices, nothing_done(2)).score > 10).all()
 
 
 def test_a_better_fit_replaces_a_worse_one_even_if_not_valid(body, smplify):
