@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cache
 from statistics import NormalDist
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,10 @@ class DepthNoise:
     """Steps of z, metres."""
     focal_px: float = 600.0
     """Focal length of the image, pixels; only for the grazing angle."""
+    flying: float = 0.0
+    """Chance that a pixel at an edge, where it has a measurement, lies anywhere between the two surfaces."""
+    grazing_growth: float = 0.0
+    """The axial noise is multiplied by 1 + grazing_growth tan^2 of the angle to the normal (up to a tangent of 5)."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -56,6 +61,34 @@ class DepthNoise:
                 raise ConfigError(f'{field.name} is {getattr(self, field.name)}. Expected a number of at least 0.')
         if self.patch_px < 1 or self.focal_px <= 0:
             raise ConfigError(f'patch_px {self.patch_px} and focal_px {self.focal_px} must be at least 1 and above 0.')
+
+
+REALSENSE = DepthNoise()
+"""Stereo: errors in patches, lost edges, steps of disparity."""
+
+KINECT = DepthNoise(
+    axial_base=0.0006,
+    axial_growth=0.0003,
+    patch_growth=0.0007,
+    patch_px=16.0,
+    jitter_px=0.25,
+    edge_step=0.02,
+    edge_dropout=0.2,
+    grazing_cosine=0.1,
+    dropout=0.0005,
+    holes=3.0,
+    hole_px=2.0,
+    disparity_levels=0.0,
+    flying=0.4,
+    grazing_growth=0.15,
+)
+"""
+Time of flight, as the second Kinect: about 2 mm at 2 m, several at grazing angles, flying pixels at edges, patches of a
+few millimetres as several paths of the light leave.
+"""
+
+SENSORS = MappingProxyType({'kinect': KINECT, 'realsense': REALSENSE})
+"""The noise of each sensor that a domain can have."""
 
 
 def depth_noise(depth: Float[ndarray, 'h w'], rng: np.random.Generator, noise: DepthNoise) -> Float[ndarray, 'h w']:
@@ -66,7 +99,7 @@ def depth_noise(depth: Float[ndarray, 'h w'], rng: np.random.Generator, noise: D
     )
     out = np.empty_like(depth, dtype=np.float32)
     _measure(
-        np.ascontiguousarray(depth, np.float32), patches, _normal_table(), rng.integers(2**63), _numbers(noise), out
+        np.ascontiguousarray(depth, np.float32), patches, normal_table(), rng.integers(2**63), _numbers(noise), out
     )
     _punch_holes(out, rng, noise)
     return out
@@ -86,7 +119,7 @@ def _punch_holes(out: ndarray, rng: np.random.Generator, noise: DepthNoise) -> N
 
 
 @cache
-def _normal_table() -> Float[ndarray, ' n']:
+def normal_table() -> Float[ndarray, ' n']:
     """Return evenly likely values of the normal distribution, scaled to variance 1."""
     values = np.array([NormalDist().inv_cdf((k + 0.5) / _LEVELS) for k in range(_LEVELS)])
     result: ndarray = (values / values.std()).astype(np.float32)
@@ -98,17 +131,27 @@ def _numbers(noise: DepthNoise) -> Float[ndarray, ' n']:
     return np.array([
         noise.axial_base, noise.axial_growth, noise.patch_growth, noise.patch_px, noise.jitter_px, noise.edge_step,
         noise.edge_dropout, noise.grazing_cosine, noise.dropout, noise.disparity_levels, noise.depth_step,
-        noise.focal_px,
+        noise.focal_px, noise.flying, noise.grazing_growth,
     ], np.float32)  # fmt: skip
 
 
 @compiled
-def _bits(counter: Any) -> Any:
+def random_bits(counter: Any) -> Any:
     """Return 64 random bits (splitmix64)."""
     z = counter * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+@compiled
+def _farthest_step(z: Any, right: Any, left: Any, below: Any, above: Any) -> Any:
+    """Return the neighbour that differs most from `z`; one without a surface does not count."""
+    best = z
+    for other in (right, left, below, above):
+        if other > 0 and abs(other - z) > abs(best - z):
+            best = other
+    return best
 
 
 @compiled
@@ -122,13 +165,15 @@ def _measure(depth: Any, patches: Any, normal: Any, seed: Any, numbers: Any, out
         numbers[4],
         numbers[5],
     )
-    edge_dropout, cosine, dropout, levels, step, focal = (
+    edge_dropout, cosine, dropout, levels, step, focal, flying, grazing = (
         numbers[6],
         numbers[7],
         numbers[8],
         numbers[9],
         numbers[10],
         numbers[11],
+        numbers[12],
+        numbers[13],
     )
     height, width = depth.shape
     # tan of the steepest visible slope, as change of z per pixel and per z.
@@ -140,7 +185,7 @@ def _measure(depth: Any, patches: Any, normal: Any, seed: Any, numbers: Any, out
         row = int(py)
         fy = py - np.float32(row)
         for j in range(width):
-            bits = _bits(np.uint64(seed) + np.uint64(i * width + j))
+            bits = random_bits(np.uint64(seed) + np.uint64(i * width + j))
             drop = np.float32(bits & fourteen) * scale
             drop_edge = np.float32((bits >> np.uint64(14)) & fourteen) * scale
             g = normal[(bits >> np.uint64(28)) & twelve]
@@ -169,7 +214,16 @@ def _measure(depth: Any, patches: Any, normal: Any, seed: Any, numbers: Any, out
             patch = (patches[row, column] * (1 - fx) + patches[row, column + 1] * fx) * (1 - fy) + (
                 patches[row + 1, column] * (1 - fx) + patches[row + 1, column + 1] * fx
             ) * fy
-            z += (base + growth * z * z) * g + patch_growth * z * z * patch
+            spread = base + growth * z * z
+            if grazing > 0:
+                slope = min(change * focal / z, np.float32(5))
+                spread *= np.float32(1) + grazing * slope * slope
+            if flying > 0 and change > edge_step * z:
+                more = random_bits(bits)
+                if np.float32(more & fourteen) * scale < flying:
+                    other = _farthest_step(z, right, left, below, above)
+                    z += np.float32((more >> np.uint64(14)) & fourteen) * scale * (other - z)
+            z += spread * g + patch_growth * z * z * patch
             if levels > 0:
                 z = levels / np.rint(levels / z)
             if step > 0:

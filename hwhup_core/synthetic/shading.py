@@ -1,4 +1,9 @@
-"""A plain colour picture of the crib: soft light, skin, romper, wood and cloth, a contact shadow."""
+"""
+Plain colour pictures: soft light, skin, clothes, wood and cloth, contact shadows.
+
+The live crib is lit once and bodies are drawn into it (`shade_static`, `shade_body`); pictures of domains
+(`color_picture`) are lit whole, from the exact depth, with a `Look` that its subject keeps.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,15 @@ from hwhup_core.body.model import BodyModel
 from hwhup_core.render.compiled import compiled
 from hwhup_core.render.numba_backend import interpolate
 from hwhup_core.synthetic.crib import CribScene, Material, SceneRender, StaticRender
+from hwhup_core.synthetic.looks import HAIR, SKINS, TILE, WOODS, Look, draw_look
+from hwhup_core.synthetic.sensors import normal_table, random_bits
 from hwhup_core.synthetic.views import View
 from hwhup_core.types import BodyParams
 
-_SKINS = ((0.93, 0.75, 0.66), (0.87, 0.67, 0.55), (0.72, 0.51, 0.39), (0.50, 0.34, 0.25), (0.36, 0.24, 0.18))
-_HAIR = ((0.16, 0.11, 0.08), (0.35, 0.24, 0.15), (0.62, 0.48, 0.30))
-_WOOD = ((0.80, 0.66, 0.48), (0.92, 0.91, 0.88), (0.48, 0.33, 0.22))
+__all__ = [
+    'Appearance', 'Look', 'body_colors', 'color_picture', 'draw_look', 'random_appearance', 'shade_body',
+    'shade_static', 'vertex_normals',
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,12 @@ def random_appearance(rng: np.random.Generator) -> Appearance:
     pastel = np.array([0.0, 0.35, 0.85, 0.0, 0.65, 0.0])[:, None] + np.array([0.0, 0.2, 0.1, 0.0, 0.3, 0.0])[
         :, None
     ] * (rng.uniform(-1.0, 1.0, (6, 3)))
-    pastel[Material.WOOD] = _WOOD[rng.integers(len(_WOOD))]
+    pastel[Material.WOOD] = WOODS[rng.integers(len(WOODS))]
     light = np.array([*rng.uniform(-0.7, 0.7, 2), 1.0])
     return Appearance(
-        skin=np.array(_SKINS[rng.integers(len(_SKINS))]) * rng.uniform(0.95, 1.05),
+        skin=np.array(SKINS[rng.integers(len(SKINS))]) * rng.uniform(0.95, 1.05),
         romper=rng.uniform(0.3, 0.9, 3),
-        hair=np.array(_HAIR[rng.integers(len(_HAIR))]),
+        hair=np.array(HAIR[rng.integers(len(HAIR))]),
         materials=np.clip(pastel, 0.0, 1.0),
         light=light / np.linalg.norm(light),
         ambient=float(rng.uniform(0.45, 0.65)),
@@ -179,3 +187,151 @@ def _merge(background: Any, shadow: Any, picture: Any, window: Any, top: int, le
             for k in range(3):
                 value = picture[i - top, j - left, k] if body else background[i, j, k] * dim
                 out[i, j, k] = np.uint8(min(value, np.float32(255)))
+
+
+def color_picture(
+    render: SceneRender,
+    vertices: Float[ndarray, 'v 3'],
+    faces: Int[ndarray, 'f 3'],
+    camera: Float[ndarray, '4'],
+    view: View,
+    look: Look,
+    rng: np.random.Generator,
+) -> UInt8[ndarray, 'h w 3']:
+    """Return what a colour camera (fx fy cx cy) makes of a scene; `vertices` of the body are in its frame, metres."""
+    lit = np.empty((*render.depth.shape, 3), np.float32)
+    light = (view.rotation @ look.light).astype(np.float32)
+    world = np.column_stack([view.rotation.T, view.position]).astype(np.float32)
+    _light_surfaces(
+        render.depth, render.material, look.colors, look.patterns, np.asarray(camera, np.float32), world, light,
+        np.float32(look.ambient), np.float32(1 / TILE), lit,
+    )  # fmt: skip
+    lit *= _crevices(render.depth)[..., None]
+    _draw_body(render, vertices, faces, camera, light, look, lit)
+    return _photograph(lit, look, rng)
+
+
+def _crevices(depth: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
+    """Return the light that reaches surfaces which lie behind what is around them; made at quarter resolution."""
+    height, width = depth.shape
+    small = cv2.resize(depth, (max(width // 4, 1), max(height // 4, 1)), interpolation=cv2.INTER_AREA)
+    behind = small - cv2.GaussianBlur(small, (0, 0), 2.5)
+    soft: ndarray = cv2.resize(1 - np.clip(3.0 * behind, 0.0, 0.4), (width, height), interpolation=cv2.INTER_LINEAR)
+    return soft
+
+
+def _draw_body(
+    render: SceneRender,
+    vertices: Float[ndarray, 'v 3'],
+    faces: Int[ndarray, 'f 3'],
+    camera: Float[ndarray, '4'],
+    light: Float[ndarray, '3'],
+    look: Look,
+    lit: Float[ndarray, 'h w 3'],
+) -> None:
+    """Draw the visible body into the picture, lit smoothly."""
+    rows, columns = _body_window(render.body_face)
+    window = render.body_face[rows, columns]
+    if window.size == 0:
+        return
+    shifted = camera - (0.0, 0.0, columns.start, rows.start)
+    toward = np.maximum(vertex_normals(vertices, faces) @ light, 0)
+    brightness = np.float32(look.ambient) + np.float32(1 - look.ambient) * toward
+    picture = interpolate(vertices, faces, shifted, window, look.vertex_colors * brightness[:, None])
+    np.copyto(lit[rows, columns], picture, where=(window >= 0)[..., None])
+
+
+def _photograph(lit: Float[ndarray, 'h w 3'], look: Look, rng: np.random.Generator) -> UInt8[ndarray, 'h w 3']:
+    """Return the picture of a slightly blurred, noisy camera whose exposure is never quite right."""
+    height, width = lit.shape[:2]
+    exposure, blur, noise = rng.uniform(0.95, 1.3), rng.uniform(0.3, 0.9), rng.uniform(0.5, 3.0)
+    gains = (255 * exposure * look.white * rng.uniform(0.98, 1.02, 3)).astype(np.float32)
+    out = np.empty(lit.shape, np.uint8)
+    _develop(
+        cv2.GaussianBlur(lit, (5, 5), blur), _vignette(height, width).astype(np.float32), gains, np.float32(noise),
+        normal_table(), rng.integers(2**63), out,
+    )  # fmt: skip
+    return out
+
+
+@compiled
+def _develop(lit: Any, vignette: Any, gains: Any, noise: Any, normal: Any, seed: Any, out: Any) -> None:
+    """Write the exposed picture with noise that grows with the light."""
+    height, width = vignette.shape
+    twelve = np.uint64(0xFFF)
+    for i in range(height):
+        for j in range(width):
+            bits = random_bits(np.uint64(seed) + np.uint64(i * width + j))
+            for k in range(3):
+                value = lit[i, j, k] * gains[k] * vignette[i, j]
+                grain = normal[(bits >> np.uint64(12 * k)) & twelve] * noise
+                value += grain * (np.float32(0.5) + value * np.float32(1 / 255))
+                out[i, j, k] = np.uint8(min(max(value + np.float32(0.5), np.float32(0)), np.float32(255)))
+
+
+@compiled
+def _side(depth: Any, i: int, j: int, di: int, dj: int) -> Any:
+    """Return the depth one pixel on, or a negative number where there is none."""
+    y, x = i + di, j + dj
+    if 0 <= y < depth.shape[0] and 0 <= x < depth.shape[1] and depth[y, x] > 0:
+        return depth[y, x]
+    return np.float32(-1)
+
+
+@compiled
+def _slope(z: Any, before: Any, after: Any) -> Any:
+    """Return dz per pixel, over an edge from the nearer side only."""
+    if before <= 0 and after <= 0:
+        return np.float32(0)
+    if before <= 0:
+        return after - z
+    if after <= 0:
+        return z - before
+    if abs(after - z) > np.float32(2) * abs(z - before):
+        return z - before
+    if abs(z - before) > np.float32(2) * abs(after - z):
+        return after - z
+    return np.float32(0.5) * (after - before)
+
+
+@compiled
+def _light_surfaces(
+    depth: Any, material: Any, colors: Any, patterns: Any, camera: Any, world: Any, light: Any, ambient: Any,
+    per_meter: Any, out: Any,
+) -> None:  # fmt: skip
+    """Write the colour of every surface but the body's: its pattern at its world point, lit by its own normal."""
+    height, width = depth.shape
+    tile = patterns.shape[1]
+    for i in range(height):
+        ry = (np.float32(i) + np.float32(0.5) - camera[3]) / camera[1]
+        for j in range(width):
+            z, kind = depth[i, j], material[i, j]
+            if z <= 0 or kind == 5:
+                out[i, j] = np.float32(0)
+                continue
+            rx = (np.float32(j) + np.float32(0.5) - camera[2]) / camera[0]
+            zx = _slope(z, _side(depth, i, j, 0, -1), _side(depth, i, j, 0, 1))
+            zy = _slope(z, _side(depth, i, j, -1, 0), _side(depth, i, j, 1, 0))
+            # Surface tangents crossed; the normal points to the camera.
+            nx, ny = camera[0] * zx, camera[1] * zy
+            nz = -z - (rx * camera[0] * zx + ry * camera[1] * zy)
+            length = np.sqrt(nx * nx + ny * ny + nz * nz)
+            facing = (nx * light[0] + ny * light[1] + nz * light[2]) / length
+            brightness = ambient + (np.float32(1) - ambient) * max(facing, np.float32(0))
+            x = world[0, 0] * rx * z + world[0, 1] * ry * z + world[0, 2] * z + world[0, 3]
+            y = world[1, 0] * rx * z + world[1, 1] * ry * z + world[1, 2] * z + world[1, 3]
+            up = world[2, 0] * rx * z + world[2, 1] * ry * z + world[2, 2] * z + world[2, 3]
+            # Walls stand: height moves both coordinates, so a pattern shows on any plane.
+            u = (x + np.float32(0.7) * up) * per_meter
+            v = (y + np.float32(0.7) * up) * per_meter
+            u, v = (u - np.floor(u)) * tile, (v - np.floor(v)) * tile
+            a, b = int(u), int(v)
+            fu, fv = u - np.float32(a), v - np.float32(b)
+            a, b = a % tile, b % tile
+            c, d = (a + 1) % tile, (b + 1) % tile
+            share = (patterns[kind, a, b] * (1 - fu) + patterns[kind, c, b] * fu) * (1 - fv) + (
+                patterns[kind, a, d] * (1 - fu) + patterns[kind, c, d] * fu
+            ) * fv
+            for k in range(3):
+                base = colors[kind, 0, k]
+                out[i, j, k] = (base + (colors[kind, 1, k] - base) * share) * brightness
