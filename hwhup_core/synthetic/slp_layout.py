@@ -20,7 +20,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 from scipy.io import savemat
@@ -29,7 +28,8 @@ from hwhup_core.body.model import BodyModel
 from hwhup_core.config_io import load_config, save_config
 from hwhup_core.errors import AssetError, ConfigError
 from hwhup_core.synthetic.domain import Cover, DomainConfig, PoseTruth, Sensed, SensedPose
-from hwhup_core.types import BodyParams, Intrinsics, Posture
+from hwhup_core.synthetic.physique import measure
+from hwhup_core.types import Intrinsics, Posture
 
 LAB = 'danaLab'
 CARD = 'domain.yaml'
@@ -37,8 +37,6 @@ DEPTH_PICTURE_MM = 3000.0
 """Depth that is white in the 8-bit pictures, millimetres."""
 INFRARED_PICTURE_K = (293.15, 313.15)
 """Temperatures that are black and white in the 8-bit pictures: 20 and 40 degrees Celsius."""
-DENSITY = 1010.0
-"""Of a body, kg per cubic metre."""
 _log = logging.getLogger(__name__)
 _PIXEL_SHIFT = 0.5
 """SLP counts pixels from 1: its first centre is 1, ours 0.5."""
@@ -108,7 +106,7 @@ def write_subject(
     _write_labels(partial, sensed)
     if 'pressure' in config.modalities:
         np.save(partial / 'PMcali.npy', scales)
-    np.save(partial / 'physique.npy', physique(body, truths[0].betas))
+    np.save(partial / 'physique.npy', _physique_row(body, truths[0].betas))
     _write_truth(truth, truths)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
@@ -179,21 +177,12 @@ def _camera(intrinsics: Intrinsics, bed_distance: float | None) -> dict[str, flo
     }
 
 
-def physique(body: BodyModel, betas: Float[ndarray, '10']) -> Float[ndarray, '10']:
-    """
-    Return SLP's ten measures: gender (NaN: our bodies have none), height cm, weight kg, the rest unmeasured (NaN).
-
-    Height and weight are those of the mesh in T-pose: extent, and volume at the density of a body.
-    """
-    identity = torch.eye(3)
-    with torch.no_grad():
-        shaped = body(BodyParams(identity[None], identity.expand(1, 23, 3, 3), torch.from_numpy(betas)[None].float()))
-    vertices = shaped.vertices[0].double().numpy()
-    a, b, c = (vertices[body.faces.numpy()[:, k]] for k in range(3))
-    volume = abs(float(np.einsum('fi,fi->', a, np.cross(b, c)))) / 6
-    measures = np.full(10, np.nan)
-    measures[1:3] = 100 * np.ptp(vertices[:, 1]), DENSITY * volume
-    return measures
+def _physique_row(body: BodyModel, betas: Float[ndarray, '10']) -> Float[ndarray, '10']:
+    """Return SLP's ten measures: gender (our bodies have none), height cm, weight kg; the girths are not measured."""
+    physique = measure(body, betas)
+    row = np.full(10, np.nan)
+    row[1:3] = 100 * physique.stature, physique.weight
+    return row
 
 
 def write_physique(root: Path) -> None:
