@@ -47,6 +47,8 @@ class Build:
     """The same about the body's long axis, from the middle of the posture."""
     pitch: float
     """Standard deviation."""
+    resting: Float[ndarray, 'r parts']
+    """Chance that a limb has to lie on the mattress up to its end; the trunk always does."""
 
 
 def _styled(
@@ -97,6 +99,8 @@ INFANT = Build(
     heading=(0.7, 0.3, math.pi),
     roll=(0.67, 0.14, 0.78),  # A third of the infants lie somewhere between two postures.
     pitch=0.07,
+    # Most limbs, on the belly nearly all arms.
+    resting=np.array([[0.6, 0.6, 0.6, 0.6, 0.6], [0.6, 0.6, 0.6, 0.9, 0.9], *[[0.6, 0.6, 0.6, 0.6, 0.6]] * 2]),
 )
 ADULT = Build(
     name='adult',
@@ -107,4 +111,6 @@ ADULT = Build(
     heading=(0.8, 0.08, 0.35),  # The head stays at its end of the bed.
     roll=(0.8, 0.14, 0.7),
     pitch=0.03,
+    # Arms also rest on the body.
+    resting=np.array([[0.0, 0.6, 0.6, 0.2, 0.2], [0.0, 0.8, 0.8, 0.9, 0.9], *[[0.0, 0.6, 0.6, 0.3, 0.3]] * 2]),
 )

@@ -104,10 +104,14 @@ def _capsule_body(
     middle: Mapping[str, Capsule],
     limbs: Mapping[str, Capsule],
     limb_to_middle: Mapping[str, tuple[str, ...]],
-    max_head_up: float,
+    give: tuple[float, float, float],
     max_span: tuple[float, float],
 ) -> CapsuleBody:
-    """Return the body of its rest joints, the capsules of the middle and those of the left limbs."""
+    """
+    Return the body of its rest joints, the capsules of the middle and those of the left limbs.
+
+    `give` is `max_held_up`, `max_head_up` and `lifted`.
+    """
     capsules = (
         dict(middle)
         | {f'left_{name}': capsule for name, capsule in limbs.items()}
@@ -123,9 +127,9 @@ def _capsule_body(
         pairs=_pairs(names, limb_to_middle),
         part_of=np.eye(len(PARTS), dtype=bool)[[_part_of(name) for name in names]],
         trunk=np.array([names.index(name) for name in middle if name != HEAD]),
-        max_held_up=0.015,
-        max_head_up=max_head_up,
-        lifted=0.05,
+        max_held_up=give[0],
+        max_head_up=give[1],
+        lifted=give[2],
         max_span=max_span,
     )
 
@@ -159,7 +163,7 @@ INFANT_CAPSULES = _capsule_body(
         'shank': ('belly', 'chest'),
         'foot': ('belly', 'chest'),
     },
-    max_head_up=0.04,
+    give=(0.015, 0.04, 0.05),
     max_span=(1.0, 0.48),
 )  # fmt: skip
 
@@ -196,6 +200,7 @@ ADULT_CAPSULES = _capsule_body(
         'shank': _ADULT_TRUNK,
         'foot': _ADULT_TRUNK,
     },
-    max_head_up=0.12,
-    max_span=(2.05, 0.9),
+    # Heavier on a softer mattress, with a pillow.
+    give=(0.045, 0.18, 0.08),
+    max_span=(2.0, 0.95),
 )  # fmt: skip

@@ -92,7 +92,7 @@ def sample_lying_poses(
     Draws, then draws again only the parts at fault (`resting_faults`); what stays at fault is drawn anew as a whole.
     """
     wanted = _draw_postures(rng, count, posture)
-    rests = _draw_resting(rng, wanted)
+    rests = _draw_resting(rng, wanted, build)
     drawn = _draw(rng, wanted, build)
     root, angles = drawn.root.copy(), drawn.joint_angles.copy()
     places, current = np.arange(count), drawn
@@ -144,10 +144,9 @@ def _redraw(
     )
 
 
-def _draw_resting(rng: np.random.Generator, wanted: Int[ndarray, ' n']) -> Bool[ndarray, 'n parts']:
-    """Return which limbs have to lie down: most of them, on the belly nearly all arms."""
-    share = np.full((len(wanted), len(PARTS)), 0.6)
-    share[wanted == Posture.PRONE, 3:] = 0.9
+def _draw_resting(rng: np.random.Generator, wanted: Int[ndarray, ' n'], build: Build) -> Bool[ndarray, 'n parts']:
+    """Return which limbs have to lie down."""
+    share = build.resting[_range_index(_ROLL_CENTER[wanted])]
     rests: ndarray = rng.random(share.shape) < share
     return rests
 
