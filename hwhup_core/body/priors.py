@@ -26,6 +26,8 @@ POSE_NUMBERS = 69
 BENDS = (('left_elbow', 1, 1.0), ('right_elbow', 1, -1.0), ('left_knee', 0, -1.0), ('right_knee', 0, -1.0))
 """Joint, axis and sign of the bends that go one way only: entries 55, 58, 12 and 15 of the 72 pose numbers."""
 GMM_08_COMPONENTS = 8
+SOURCE_PRIOR = Path(__file__).parent / 'assets' / 'source_prior.npz'
+"""Our own pose mixture, fitted to the upright people of the source domain; made by `hwhup build-prior`."""
 DEVIATION_FLOOR = 0.1
 """Smallest standard deviation (rad) that a fitted mixture may have in any direction, about 6 degrees: a joint that
 never moved among the poses must not become a rule that no image can break."""
@@ -110,6 +112,11 @@ def load_gmm_08(path: str | Path) -> Mixture:
     count, size = GMM_08_COMPONENTS, POSE_NUMBERS
     shapes = {'means': (count, size), 'covars': (count, size, size), 'weights': (count,)}
     return _mixture({key: content.get(key) for key in shapes}, shapes, path)
+
+
+def bundled_mixture() -> Mixture:
+    """Return our own pose mixture (8 components over 69 numbers), which a fit uses where `gmm_08.pkl` is not given."""
+    return load_mixture(SOURCE_PRIOR)
 
 
 def save_mixture(mixture: Mixture, path: str | Path) -> None:

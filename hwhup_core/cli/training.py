@@ -1,4 +1,4 @@
-"""`hwhup train`, `evaluate` and `build-body`: one call each, and what to say about the result."""
+"""`hwhup train`, `evaluate`, `build-body` and `build-prior`: one call each, and what to say about the result."""
 
 from __future__ import annotations
 
@@ -59,4 +59,13 @@ def build_body(out: Path) -> int:
     for name, body in build_bodies().items():
         write_body_file(body, out / f'{name}.npz')
         print(f'wrote {out / name}.npz: {body.body_id}, hash {body.hash[:12]}')
+    return 0
+
+
+def build_prior(out: Path) -> int:
+    """Rebuild the bundled pose prior from the upright people of the source domain."""
+    from hwhup_core.synthetic.source_prior import build_source_prior
+
+    mixture = build_source_prior(out)
+    print(f'wrote {out}: {len(mixture.weights)} components over {mixture.means.shape[1]} numbers')
     return 0
