@@ -8,6 +8,7 @@ Every rank sees its share of the same global batches, and the result is that of 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,9 +132,15 @@ def gradient_scales(ranks: Ranks, counts: Float[Tensor, ' k']) -> Float[Tensor, 
 
 
 def parallel(network: nn.Module, ranks: Ranks) -> nn.Module:
-    """Return the network with gradients averaged over the ranks; all ranks start with the first one's weights."""
-    # Buffers need no broadcast: batch norm over the global batch leaves the same ones everywhere.
-    return network if ranks.world == 1 else DistributedDataParallel(network, broadcast_buffers=False)
+    """Return the network with gradients averaged over the ranks; all ranks start with what the first one has."""
+    if ranks.world == 1:
+        return network
+    # Once is enough: batch norm over the global batch leaves the same buffers everywhere.
+    for buffer in network.buffers():
+        distributed.broadcast(buffer, src=0)
+    with warnings.catch_warnings():  # A later torch gave the option another name, which earlier ones do not know.
+        warnings.simplefilter('ignore', FutureWarning)
+        return DistributedDataParallel(network, broadcast_buffers=False)
 
 
 class _AllReduce(torch.autograd.Function):

@@ -166,7 +166,8 @@ def run_loop(
         stack.enter_context(synchronised_batch_norm(network, ranks))
         model = parallel(network, ranks)
         loop = _Run(network, model, batches, step, optimizer, config, stateful, ranks, parameters[0].device)
-        book = stack.enter_context(Logbook(run, first)) if ranks.first else None
+        books: list[Logbook] = []  # One, on the first rank.
+        on_first(ranks, lambda: books.append(stack.enter_context(Logbook(run, first))))
         bar = stack.enter_context(
             tqdm(total=config.epochs * steps, initial=first * steps, unit='step', desc='train', disable=not ranks.first)
         )
@@ -174,8 +175,7 @@ def run_loop(
         def finish(report: EpochReport) -> tuple[EpochReport, bool]:
             report = replace(report, validation=validate(network))
             write_state(run, configuration, _state_of(loop, [*reports, report]))
-            if book is not None:
-                book.record(report)
+            books[0].record(report)
             return report, stop_after is not None and stop_after(report)
 
         stop = False
