@@ -261,7 +261,11 @@ def _train_step(
 
 
 def _anchor(run: _Run[B]) -> Tensor | float:
-    """Return a 0 that all parameters lead to: averaging waits for each, whether this rank's terms use it or not."""
+    """
+    Return a 0 that all parameters lead to: averaging waits for each, whether this rank's terms use it or not.
+
+    Weights that no term uses get a gradient of 0 by this and so decay, which in one process they do not.
+    """
     if run.ranks.world == 1:
         return 0.0
     return torch.stack([parameter.flatten()[0] for parameter in trainable_parameters(run.network)]).sum() * 0.0

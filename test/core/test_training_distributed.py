@@ -90,7 +90,7 @@ class Net(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(1, 4, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(4)
-        # No bias before batch norm: its gradient is rounding alone, of which Adam makes whole steps.
+        # No bias that batch norm takes away: its gradient is rounding alone, of which Adam makes whole steps.
         self.block = nn.Sequential(
             nn.ReLU(), nn.Conv2d(4, 4, 3, bias=False), nn.BatchNorm2d(4, momentum=None), nn.Flatten()
         )
@@ -98,7 +98,7 @@ class Net(nn.Module):
         self.unused = nn.Linear(3, 3)
 
     def forward(self, images):
-        return self.head(self.block(self.bn1(self.conv(images))))[:, 0]
+        return self.head(self.block(self.bn1(self.conv(images))).relu().flatten(1))[:, 0]
 
 
 def make_network(seed=0):

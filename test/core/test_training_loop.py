@@ -94,8 +94,9 @@ def counting(counter):
 
 def train(run, config=CONFIG, network=None, batches=None, taken=step, **options):
     network = network or make_network()
+    batches = Made() if batches is None else batches
     reports = run_loop(
-        network, Made() if batches is None else batches, taken, lambda model: {'weight': model[0].weight.sum().item()}, config, run,
+        network, batches, taken, lambda model: {'weight': model[0].weight.sum().item()}, config, run,
         options.pop('fingerprint', 'tiny'), **options,
     )  # fmt: skip
     return network, reports
