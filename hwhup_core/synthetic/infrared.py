@@ -89,7 +89,7 @@ def _left_warmth(on_body: ndarray, rng: np.random.Generator) -> Float[ndarray, '
     """Return the warmth (K) left in the mattress around the body and where it lay before."""
     height, width = on_body.shape
     small = cv2.resize(on_body.astype(np.float32), (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    turn = cv2.getRotationMatrix2D((width / 4, height / 4), rng.normal(0.0, 15.0), 1.0)
+    turn: ndarray = cv2.getRotationMatrix2D((width / 4, height / 4), rng.normal(0.0, 15.0), 1.0)
     turn[:, 2] += rng.normal(0.0, 0.04, 2) * (width, height)
     before = cv2.warpAffine(small, turn, (width // 2, height // 2))
     around = cv2.GaussianBlur(small, (0, 0), 0.012 * width)
