@@ -98,10 +98,35 @@ def capsule_overlap(
     ends: Float[ndarray, 'n capsules 2 3'], body: CapsuleBody = INFANT_CAPSULES
 ) -> Bool[ndarray, 'n pairs']:
     """Return which of the body's capsule pairs are inside each other."""
-    first, second = body.pairs.T
-    distance = segment_distances(ends[:, first], ends[:, second])
-    result: ndarray = distance < _SOFTNESS * (body.radii[first] + body.radii[second])
-    return result
+    reach = _SOFTNESS * (body.radii[body.pairs[:, 0]] + body.radii[body.pairs[:, 1]])
+    out = np.empty((len(ends), len(reach)), bool)
+    _closer_than(ends, body.pairs, reach, out)
+    return out
+
+
+@compiled
+def _closer_than(ends: Any, pairs: Any, reach: Any, out: Any) -> None:
+    """Write which pairs of segments are closer than their reach: `segment_distances`, but for the far pairs."""
+    u, v, w = np.empty(3), np.empty(3), np.empty(3)
+    for pose in range(len(ends)):
+        for pair in range(len(pairs)):
+            first, second = ends[pose, pairs[pair, 0]], ends[pose, pairs[pair, 1]]
+            a = b = c = d = e = apart = 0.0
+            for i in range(3):
+                u[i], v[i], w[i] = first[1, i] - first[0, i], second[1, i] - second[0, i], first[0, i] - second[0, i]
+                a, b, c, d, e = a + u[i] * u[i], b + u[i] * v[i], c + v[i] * v[i], d + u[i] * w[i], e + v[i] * w[i]
+                apart += (w[i] + 0.5 * (u[i] - v[i])) ** 2
+            out[pose, pair] = False
+            # Middles farther apart than half of both lengths and the reach, with room for rounding.
+            if apart > (0.5 * (np.sqrt(a) + np.sqrt(c)) + reach[pair] + 1e-6) ** 2:
+                continue
+            s = min(max((b * e - c * d) / max(a * c - b * b, 1e-12), 0.0), 1.0)
+            t = min(max((b * s + e) / c, 0.0), 1.0)
+            s = min(max((b * t - d) / a, 0.0), 1.0)
+            squared = 0.0
+            for i in range(3):
+                squared += (w[i] + s * u[i] - t * v[i]) ** 2
+            out[pose, pair] = np.sqrt(squared) < reach[pair]
 
 
 def parts_inside(ends: Float[ndarray, 'n capsules 2 3'], body: CapsuleBody) -> Bool[ndarray, 'n parts']:
