@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
@@ -36,6 +37,8 @@ OVERHANG = 1.2 * CELL
 """How far a hanging edge stands off the mattress, metres: it fits between mattress and rail."""
 SWEEPS = 60
 """Of the relaxation; more stretch the cloth over wider gaps only."""
+_BESIDE = np.ones((7, 7), np.uint8)
+"""A cloth that a body carries over the edge of the mattress does not hang down this near to it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class _Sheet:
     """World direction of its long axis, towards the head, radians."""
     low: Float[ndarray, '2']
     high: Float[ndarray, '2']
-    """Corners along its own axes, metres; the edge at the chest is at high[0] + slant * y."""
+    """Corners along its own axes, metres; the edge at the chest is at x = high[0] + slant * y."""
     slant: float
 
     @property
@@ -142,16 +145,21 @@ def drape(
     sheet = _lay_out(scene, body_vertices_world, joints_world, rng)
     world = sheet.points()
     below, hanging = _ground(scene, world, rng)
-    points = sheet.cells(_samples(body_vertices_world, faces, on_top))
-    _lift(points, np.float32(0), below)
-    rest, cap = below + np.float32(thickness), np.full(below.shape, np.inf, np.float32)
-    _lower(sheet.cells(body_vertices_world[on_top]), cap)
-    height = rest.copy()
-    _settle(rest, cap, hanging, np.float32(sag * CELL**2 / 4), SWEEPS, height)
-    height += _folds(sheet, fabric, thickness, hanging, rng)
+    cells = sheet.cells(body_vertices_world)
+    cap, ground = np.full(below.shape, np.inf, np.float32), below.copy()
+    points = np.concatenate([cells[~on_top], _raise_to(cells, faces, on_top, below)])
+    _lower_to(cells[on_top], cap)
+    fixed = hanging & (cv2.dilate((hanging & (below > ground)).astype(np.uint8), _BESIDE) == 0)
+    rest = below + np.float32(thickness)
+    height, step = rest.copy(), np.float32(sag * CELL**2 / 4)
+    _settle(rest, cap, fixed, step, SWEEPS, height)
+    # Once more from what the points between the grid's need, so that it does not stick out of the cloth around it.
+    _lift(points, np.float32(thickness), height)
+    _settle(rest, cap, fixed, step, SWEEPS // 6, height)
+    height += _folds(sheet, fabric, thickness, fixed, rng)
     for _ in range(fabric.smoothing):
-        height = _smoothed(height, hanging)
-    height = np.maximum(height, rest)
+        height = _smoothed(height, fixed)
+    height = np.maximum(np.minimum(height, cap), rest)
     _lift(points, np.float32(thickness), height)
     return _hemmed(kind, world, height, below, thickness)
 
@@ -169,11 +177,13 @@ def _lay_out(
     axis = np.array([math.cos(turn), math.sin(turn)])
     reach = vertices[:, :2] @ axis
     lowest, highest = float(reach.min()), float(reach.max())
+    slant = float(np.clip(rng.normal(0.0, 0.06), -0.15, 0.15))
     if joints is None:
         line = lowest + (NECK_SHARE - rng.uniform(0.0, 0.15)) * (highest - lowest)
     else:
-        neck, spine = (float(joints[SMPL_24.index(name), :2] @ axis) for name in ('neck', 'spine2'))
-        line = spine + rng.uniform(0.3, 1.0) * (neck - spine)
+        neck, spine = (joints[SMPL_24.index(name), :2] for name in ('neck', 'spine2'))
+        line = float((spine + rng.uniform(0.3, 1.0) * (neck - spine)) @ axis)
+        line -= slant * float(neck @ (-axis[1], axis[0]))
     # How far the mattress reaches along and across, and an edge to hang down from it or to end before it.
     half = np.array([scene.length, scene.width]) / 2
     along = abs(axis) @ half if abs(axis[0]) > 0.9 else float(half[0])
@@ -184,7 +194,7 @@ def _lay_out(
         turn,
         np.array([foot, -across - over[1]]),
         np.array([max(line, foot + 8 * CELL), across + over[2]]),
-        float(np.clip(rng.normal(0.0, 0.06), -0.15, 0.15)),
+        slant,
     )
 
 
@@ -210,15 +220,6 @@ def _arm(vertices: Float[ndarray, 'v 3'], joints: Float[ndarray, '24 3'], side: 
         share = np.clip((vertices - start) @ along / (along @ along), 0.0, 1.0)
         near |= ((vertices - start - share[:, None] * along) ** 2).sum(axis=1) < radius**2
     return near
-
-
-def _samples(
-    vertices: Float[ndarray, 'v 3'], faces: Int[ndarray, 'f 3'], on_top: Bool[ndarray, ' v']
-) -> Float[ndarray, 'n 3']:
-    """Return the points of the body that lie under the cloth: vertices, and the middles of large faces."""
-    used = ~on_top
-    middles = _large_faces(np.asarray(vertices, np.float32), faces, used, np.float32(CELL))
-    return np.concatenate([vertices[used], middles])
 
 
 def _ground(
@@ -279,22 +280,31 @@ def _hemmed(
 
 
 @compiled
-def _large_faces(vertices: Any, faces: Any, used: Any, limit: Any) -> Any:
-    """Return the middles of the faces that have an edge longer than `limit` and only used vertices."""
+def _raise_to(cells: Any, faces: Any, left_out: Any, height: Any) -> Any:
+    """Raise the grid's points to the faces above them, return the middles of these; all are (row, column, height)."""
+    rows, columns = height.shape
     middles = np.empty((faces.shape[0], 3), np.float32)
     count = 0
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        longest = np.float32(0)
-        for first, second in ((a, b), (b, c), (c, a)):
-            square = np.float32(0)
-            for axis in range(3):
-                square += (vertices[first, axis] - vertices[second, axis]) ** 2
-            longest = max(longest, square)
-        if longest > limit * limit and used[a] and used[b] and used[c]:
-            for axis in range(3):
-                middles[count, axis] = (vertices[a, axis] + vertices[b, axis] + vertices[c, axis]) / np.float32(3)
-            count += 1
+        if left_out[a] or left_out[b] or left_out[c]:
+            continue
+        ax, ay, bx, by, cx, cy = cells[a, 0], cells[a, 1], cells[b, 0], cells[b, 1], cells[c, 0], cells[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area <= 0:
+            continue
+        for axis in range(3):
+            middles[count, axis] = (cells[a, axis] + cells[b, axis] + cells[c, axis]) / np.float32(3)
+        count += 1
+        top, bottom = max(math.ceil(min(ax, bx, cx)), 0), min(math.floor(max(ax, bx, cx)), rows - 1)
+        left, right = max(math.ceil(min(ay, by, cy)), 0), min(math.floor(max(ay, by, cy)), columns - 1)
+        for i in range(top, bottom + 1):
+            for j in range(left, right + 1):
+                wb = ((i - ax) * (cy - ay) - (j - ay) * (cx - ax)) / area
+                wc = ((bx - ax) * (j - ay) - (by - ay) * (i - ax)) / area
+                if wb >= 0 and wc >= 0 and wb + wc <= 1:
+                    z = cells[a, 2] + wb * (cells[b, 2] - cells[a, 2]) + wc * (cells[c, 2] - cells[a, 2])
+                    height[i, j] = max(height[i, j], z)
     return middles[:count]
 
 
@@ -303,10 +313,10 @@ def _lift(points: Any, above: Any, height: Any) -> None:
     """
     Raise the grid until its triangles are at least `above` over every point (row, column, height).
 
-    Two rounds share the lack among the corners by their weights, the last raises all three, so that nothing is left.
+    Three rounds share the lack among the corners by their weights, the last raises all three, so that nothing is left.
     """
     rows, columns = height.shape
-    for sweep in range(3):
+    for sweep in range(4):
         for k in range(points.shape[0]):
             x, y = points[k, 0], points[k, 1]
             if not (x >= 0 and y >= 0 and x <= rows - 1 and y <= columns - 1):
@@ -321,7 +331,7 @@ def _lift(points: Any, above: Any, height: Any) -> None:
             lack = points[k, 2] + above - (wa * height[i, j] + wb * height[bi, bj] + wc * height[i + 1, j + 1])
             if lack <= 0:
                 continue
-            if sweep == 2:
+            if sweep == 3:
                 wa, wb, wc, scale = np.float32(1), np.float32(1), np.float32(1), lack
             else:
                 scale = lack / (wa * wa + wb * wb + wc * wc)
@@ -331,7 +341,7 @@ def _lift(points: Any, above: Any, height: Any) -> None:
 
 
 @compiled
-def _lower(points: Any, cap: Any) -> None:
+def _lower_to(points: Any, cap: Any) -> None:
     """Lower the grid at the corners of each point's cell to the point."""
     rows, columns = cap.shape
     for k in range(points.shape[0]):
@@ -343,43 +353,33 @@ def _lower(points: Any, cap: Any) -> None:
 
 
 @compiled
-def _neighbours_mean(height: Any, i: int, j: int) -> Any:
-    """Return the mean of up to four neighbours."""
-    rows, columns = height.shape
-    total, count = np.float32(0), 0
-    if i > 0:
-        total += height[i - 1, j]
-        count += 1
-    if i < rows - 1:
-        total += height[i + 1, j]
-        count += 1
-    if j > 0:
-        total += height[i, j - 1]
-        count += 1
-    if j < columns - 1:
-        total += height[i, j + 1]
-        count += 1
-    return total / np.float32(count)
-
-
-@compiled
 def _settle(low: Any, high: Any, fixed: Any, sag: Any, sweeps: int, height: Any) -> None:
     """Bring `height` to rest between `low` and `high`: mean of the neighbours less `sag`, in sweeps to and fro."""
     rows, columns = height.shape
+    quarter = np.float32(0.25)
     for sweep in range(sweeps):
-        for m in range(rows * columns):
-            n = m if sweep % 2 == 0 else rows * columns - 1 - m
-            i, j = n // columns, n % columns
-            if not fixed[i, j]:
-                height[i, j] = max(low[i, j], min(high[i, j], _neighbours_mean(height, i, j) - sag))
+        for m in range(rows):
+            i = m if sweep % 2 == 0 else rows - 1 - m
+            # A free edge is its own mirror.
+            before, after = (i - 1 if i > 0 else 1), (i + 1 if i < rows - 1 else rows - 2)
+            for n in range(columns):
+                j = n if sweep % 4 < 2 else columns - 1 - n
+                if not fixed[i, j]:
+                    left, right = (j - 1 if j > 0 else 1), (j + 1 if j < columns - 1 else columns - 2)
+                    mean = quarter * ((height[before, j] + height[after, j]) + (height[i, left] + height[i, right]))
+                    height[i, j] = max(low[i, j], min(high[i, j], mean - sag))
 
 
 @compiled
 def _smoothed(height: Any, fixed: Any) -> Any:
     """Return each height halfway to the mean of its neighbours."""
+    rows, columns = height.shape
     out = height.copy()
-    for i in range(height.shape[0]):
-        for j in range(height.shape[1]):
+    for i in range(rows):
+        before, after = (i - 1 if i > 0 else 1), (i + 1 if i < rows - 1 else rows - 2)
+        for j in range(columns):
             if not fixed[i, j]:
-                out[i, j] = (height[i, j] + _neighbours_mean(height, i, j)) / np.float32(2)
+                left, right = (j - 1 if j > 0 else 1), (j + 1 if j < columns - 1 else columns - 2)
+                mean = (height[before, j] + height[after, j] + height[i, left] + height[i, right]) / np.float32(4)
+                out[i, j] = (height[i, j] + mean) / np.float32(2)
     return out
