@@ -46,7 +46,7 @@ class SynthRequest:
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.workers < 1 or self.seed < 0:
             raise ConfigError(
-                f'--subjects {self.subjects}, --workers {self.workers}, --seed {self.seed}: expected at least 1, 1 and 0.'
+                f'--subjects {self.subjects}, --workers {self.workers}, --seed {self.seed}. Expected at least 1, 1, 0.'
             )
         if self.subjects > 99999:
             raise ConfigError(f'--subjects is {self.subjects}. The layout numbers folders with 5 digits.')

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from hwhup_core.geometry.cameras import project
+from hwhup_core.synthetic.covers import add_cloth, drape
 from hwhup_core.synthetic.domain import Cover, DomainConfig, PoseTruth, Sensed, SensedPose
 from hwhup_core.synthetic.infrared import infrared_picture
 from hwhup_core.synthetic.looks import Look
@@ -27,7 +28,7 @@ from hwhup_core.types import Intrinsics, Posture
 _FLESH = np.array([0.07, 0.09, 0.16, 0.16, 0.09, 0.07, 0.05, 0.07, 0.11, 0.11, 0.07, 0.05, 0.13, 0.13])
 """Flesh over SLP's joints on an adult of `_STATURE`, metres: what is farther in front of one is something else."""
 _STATURE = 1.7
-_LABELS, _SENSES = 10, 20
+_LABELS, _SENSES, _DRAPES = 10, 20, 30
 """Streams of random numbers of a pose; there is one for each sense under each cover."""
 
 
@@ -133,7 +134,13 @@ def _under_covers(
 ) -> Iterator[tuple[Cover, SceneRender]]:
     """Yield what the camera would see under each cover."""
     for cover in config.covers:
-        yield cover, bare
+        if cover == Cover.NONE:
+            yield cover, bare
+            continue
+        rng = source.generator(number, _DRAPES + list(Cover).index(cover))
+        vertices, joints = (setup.world(points) for points in (placed.vertices, placed.joints))
+        cloth = drape(placed.scene, vertices, setup.faces, cover, rng, joints)
+        yield cover, add_cloth(bare, cloth, setup.camera, setup.view)
 
 
 def _all_senses(
