@@ -20,9 +20,9 @@ _BELOW = 20.0
 """The body is looked at from so far below the mattress, metres: nearly parallel rays."""
 _DEAD = 0.25
 """Cells below this pressure read nothing, kilopascals."""
-_STIFFEST = 250.0
+_STIFFEST = 90.0
 """No mattress needs more pressure for its depth than this, kilopascals per metre."""
-_DEEPEST, _DEEPEST_DENT = 0.12, 0.05
+_DEEPEST, _DEEPEST_DENT = 0.12, 0.07
 """The most that a body sinks in, and the depth from which on the pressure does not rise, metres."""
 
 

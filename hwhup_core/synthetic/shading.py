@@ -217,7 +217,8 @@ def _crevices(depth: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
     small = cv2.resize(depth, (max(width // 4, 1), max(height // 4, 1)), interpolation=cv2.INTER_AREA)
     behind = small - cv2.GaussianBlur(small, (0, 0), 2.5)
     # Pixels that mix two surfaces would make a bright rim: they are as dark as what is beside them.
-    dark = cv2.dilate(np.clip(3.0 * behind, 0.0, 0.4), np.ones((3, 3), np.uint8))
+    near = np.clip(3.0 * behind, 0.0, 0.4) * np.exp(-np.abs(behind) / 0.4)
+    dark = cv2.dilate(near, np.ones((3, 3), np.uint8))
     soft: ndarray = cv2.resize(1 - dark, (width, height), interpolation=cv2.INTER_LINEAR)
     return soft
 
