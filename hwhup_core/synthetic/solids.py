@@ -13,7 +13,7 @@ from numpy import ndarray
 
 PIECE = 0.08
 """Longest piece of a bar, metres."""
-Mesh: TypeAlias = tuple[Float[ndarray, 'v 3'], Int[ndarray, 'f 3']]
+Mesh: TypeAlias = tuple[Float[ndarray, '_ 3'], Int[ndarray, '_ 3']]
 """Vertices and faces."""
 
 
@@ -141,3 +141,20 @@ class Cushion:
         """Return the height at a distance from the middle that is 1 at the rim."""
         result: ndarray = self.thickness * np.sqrt(np.maximum(1 - radius**3, 0.0))
         return result
+
+
+def tube(path: Float[ndarray, 'n 3'], radii: Float[ndarray, ' n'], around: int = 10) -> Mesh:
+    """Return a tapered tube with round cross-sections about the points of a path, closed at both ends."""
+    tangents = np.gradient(path, axis=0)
+    tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
+    # One side for all rings, so that the faces between them do not twist.
+    whole = path[-1] - path[0]
+    aside = np.cross(whole, np.eye(3)[np.abs(whole).argmin()])
+    first = aside - (tangents @ aside)[:, None] * tangents
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(tangents, first)
+    angle = np.linspace(0, 2 * np.pi, around, endpoint=False)[:, None]
+    rings = path[:, None] + radii[:, None, None] * (np.cos(angle) * first[:, None] + np.sin(angle) * second[:, None])
+    ends = [np.repeat(path[k : k + 1], around, axis=0)[None] for k in (0, len(path) - 1)]
+    vertices = np.concatenate([ends[0], rings, ends[1]])
+    return vertices.reshape(-1, 3), tube_faces(len(vertices), around)
