@@ -115,3 +115,7 @@ class DomainConfig:
             raise ConfigError('covers must hold `uncover`: its depth is what supervises the others.')
         if self.kind == 'room' and len(self.covers) > 1:
             raise ConfigError('Nobody is covered in a room. Choose covers (uncover) or the kind bed or crib.')
+        if self.kind == 'room' and 'pressure' in self.modalities:
+            raise ConfigError(
+                'A room has no mattress to measure pressure on. Leave pressure out, or choose bed or crib.'
+            )
