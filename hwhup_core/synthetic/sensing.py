@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from hwhup_core.geometry.cameras import project
+from hwhup_core.synthetic.caregiver import caregiver_arm
 from hwhup_core.synthetic.covers import add_cloth, drape
 from hwhup_core.synthetic.domain import Cover, DomainConfig, PoseTruth, Sensed, SensedPose
 from hwhup_core.synthetic.infrared import infrared_picture
@@ -19,7 +20,7 @@ from hwhup_core.synthetic.mounts import plane_distance
 from hwhup_core.synthetic.occlusion import slp_occlusion
 from hwhup_core.synthetic.physique import Physique
 from hwhup_core.synthetic.pressure import pressure_picture
-from hwhup_core.synthetic.scene import Material, Scene, SceneRender, StaticRender, add_body
+from hwhup_core.synthetic.scene import Material, Scene, SceneRender, StaticRender, add_body, add_surface
 from hwhup_core.synthetic.sensors import SENSORS, depth_noise
 from hwhup_core.synthetic.shading import color_picture
 from hwhup_core.synthetic.views import View
@@ -28,7 +29,9 @@ from hwhup_core.types import Intrinsics, Posture
 _FLESH = np.array([0.07, 0.09, 0.16, 0.16, 0.09, 0.07, 0.05, 0.07, 0.11, 0.11, 0.07, 0.05, 0.13, 0.13])
 """Flesh over SLP's joints on an adult of `_STATURE`, metres: what is farther in front of one is something else."""
 _STATURE = 1.7
-_LABELS, _SENSES, _DRAPES = 10, 20, 30
+CAREGIVER_CHANCE = 0.06
+"""Of an arm over a bed or crib, for each pose."""
+_LABELS, _SENSES, _DRAPES, _CARE = 10, 20, 30, 40
 """Streams of random numbers of a pose; there is one for each sense under each cover."""
 
 
@@ -112,6 +115,14 @@ def _object_is_clear(scene: Scene, joints: Float[ndarray, 'n 3']) -> bool:
         return True
     nearest = np.linalg.norm(joints[:, :2] - scene.object_center, axis=1).min()
     return bool(nearest > 1.4 * scene.object_radius + 0.07)
+
+
+def bare_picture(config: DomainConfig, setup: Setup, placed: PlacedBody, source: Seed, number: int) -> SceneRender:
+    """Return what the camera would see without cover: the scene, the body and, now and then, a caregiver's arm."""
+    bare, rng = setup.bare(placed), source.generator(number, _CARE)
+    if config.kind == 'room' or rng.random() >= CAREGIVER_CHANCE:
+        return bare
+    return add_surface(bare, *caregiver_arm(placed.scene, rng), Material.CAREGIVER, setup.camera, setup.view)
 
 
 def sense(

@@ -37,7 +37,7 @@ from hwhup_core.synthetic.poses import postures, sample_lying_poses
 from hwhup_core.synthetic.room import build_room
 from hwhup_core.synthetic.rotations import joint_rotations, root_rotations
 from hwhup_core.synthetic.scene import Scene
-from hwhup_core.synthetic.sensing import PlacedBody, Seed, Setup, sense, true_pose
+from hwhup_core.synthetic.sensing import PlacedBody, Seed, Setup, bare_picture, sense, true_pose
 from hwhup_core.synthetic.upright import Activity, sample_upright_poses, world_from_pelvis
 from hwhup_core.types import Posture
 
@@ -69,7 +69,7 @@ def subject_poses(
     setup = _set_up(config, body, physique, source)
     poses = _draw_poses(config, physique, source.generator(0, _HOW))
     for k, placed in enumerate(_place_all(config, body, betas, setup, poses, source)):
-        render = setup.bare(placed)
+        render = bare_picture(config, setup, placed, source, k + 1)
         sensed = sense(config, setup, placed, render, source, subject, k + 1)
         yield sensed, true_pose(placed, render)
 

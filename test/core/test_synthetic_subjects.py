@@ -155,3 +155,16 @@ def test_pressure_is_under_the_body(people):
         pressure = pose.covers[Cover.NONE].pressure
         assert pressure[true.mask].mean() > 5 * pressure[~true.mask].mean()
     assert people['room'][0][0].covers[Cover.NONE].pressure is None
+
+
+def test_a_caregivers_arm_is_an_object_in_every_cover(bodies, people, monkeypatch):
+    monkeypatch.setattr('hwhup_core.synthetic.sensing.CAREGIVER_CHANCE', 1.0)
+    reached = list(subject_poses(COVERED, bodies['adult'], 0, 3))
+    for (pose, true), (plain, plain_true) in zip(reached, people['bed'], strict=True):
+        arm = true.depth < plain_true.depth - 0.05
+        assert arm.any()
+        assert not (true.mask & arm).any()
+        np.testing.assert_array_equal(true.joints, plain_true.joints)
+        assert (pose.occluded >= plain.occluded).all()
+        # What lies under the arm, cloth or body, is warm skin or sleeve now.
+        assert pose.covers[Cover.NONE].infrared[arm].mean() > 295
