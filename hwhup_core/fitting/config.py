@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from hwhup_core.errors import ConfigError
+
+Backend = Literal['auto', 'compiled', 'eager']
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,17 @@ class SmplifyConfig:
     pull_hidden_torso: bool = False
     """Whether ground-truth slots without confidence pull in the camera stage and OpenPose slots are never looked at, as
     in the released code; else each of hips and shoulders is taken from the first slot that is visible, or left out."""
+    backend: Backend = 'auto'
+    """
+    `compiled`: by numba, for our `BodyModel` on the CPU; `eager`: by torch, on CUDA as a captured graph.
+
+    `auto` takes `compiled` wherever it can run. Both give the same fits but for rounding.
+    """
     weights: EnergyWeights = field(default_factory=EnergyWeights)
 
     def __post_init__(self) -> None:
+        if self.backend not in get_args(Backend):
+            raise ConfigError(f'backend is {self.backend!r}. Expected one of {", ".join(get_args(Backend))}.')
         if min(self.camera_iterations, self.body_iterations) < 0:
             raise ConfigError('camera_iterations and body_iterations must be at least 0.')
         if min(self.learning_rate, self.sigma_px, self.threshold, self.largest_beta) <= 0:

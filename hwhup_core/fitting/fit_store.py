@@ -9,6 +9,7 @@ index // covers. Zeros with an infinite score mean: never fitted.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class FitStore:
         if covers < 1 or images < 1 or images % covers:
             raise ConfigError(f'{images} images do not divide into groups of {covers} covers. Check both numbers.')
         self.dataset, self.images, self.covers = dataset, images, covers
-        self.body_id, self.body_hash = body.body_id, body.hash
+        self.body = body
         self.fits: Tensor = torch.zeros(images // covers, ROW_NUMBERS)
         self.scores: Tensor = torch.full((images // covers,), torch.inf)
         """Of each row when it was written, in the augmentation of that moment, px^2."""
@@ -79,6 +80,82 @@ class FitStore:
         self.fits[rows[best]] = fits[best]
         self.scores[rows[best]] = scores[best]
 
+    def merge(self, other_fits: Float[Tensor, 'r 82'], other_scores: Float[Tensor, ' r']) -> None:
+        """
+        Take over every row of another store of the same data set that has a better score.
+
+        Of equal scores the row with the smaller numbers stays, so that stores merged in any order come out the same.
+        """
+        if other_fits.shape != self.fits.shape or other_scores.shape != self.scores.shape:
+            raise ConfigError(
+                f'Fits of {tuple(other_fits.shape)} and scores of {tuple(other_scores.shape)} do not merge into the '
+                f'fit store of {self.dataset!r} with {len(self.fits)} rows. Merge stores of the same data set.'
+            )
+        fits, scores = other_fits.detach().to(self.fits), other_scores.detach().to(self.scores)
+        better = (scores < self.scores) | ((scores == self.scores) & _comes_first(fits, self.fits))
+        better &= scores.isfinite() & fits.isfinite().all(dim=1)
+        self.fits = torch.where(better[:, None], fits, self.fits)
+        self.scores = torch.where(better, scores, self.scores)
+
+    def header(self) -> dict[str, str | int]:
+        """Return what the rows belong to."""
+        return {
+            'format_version': FORMAT_VERSION,
+            'dataset': self.dataset,
+            'images': self.images,
+            'covers': self.covers,
+            'body_id': self.body.body_id,
+            'body_hash': self.body.hash,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of the rows on the CPU, and their header, for a checkpoint of the training."""
+        rows = {'fits': self.fits.detach().cpu().clone(), 'scores': self.scores.detach().cpu().clone()}
+        return {HEADER: self.header(), **rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the rows of a `state_dict`; one of another data set, size or body is refused."""
+        self._take(state.get(HEADER), state, 'This state of a fit store')
+
+    def _take(self, header: object, tensors: Mapping[str, Any], name: str) -> None:
+        """Take over checked rows; `name` begins the messages."""
+        self._check(header, name)
+        found = {}
+        for key, tensor in (('fits', self.fits), ('scores', self.scores)):
+            new = tensors.get(key)
+            fits = isinstance(new, Tensor) and (new.shape, new.dtype) == (tensor.shape, tensor.dtype)
+            if new is None or not fits or new.isnan().any():
+                raise AssetError(f'{name}: {key} is missing, damaged or of another shape. Start without a store.')
+            found[key] = new.detach().clone().to(tensor.device)
+        self.fits, self.scores = found['fits'], found['scores']
+
+    def _check(self, header: object, name: str) -> None:
+        if not isinstance(header, Mapping):
+            raise AssetError(f'{name} has no header of a fit store; it is another kind of file. Check the path.')
+        if header.get('format_version') != FORMAT_VERSION:
+            raise AssetError(
+                f'{name} has format version {header.get("format_version")}, this program reads {FORMAT_VERSION}. '
+                'Update the older of the two.'
+            )
+        for key in ('dataset', 'images', 'covers'):
+            found, expected = header.get(key), getattr(self, key)
+            if found != expected:
+                raise AssetError(
+                    f'{name} holds fits with {key} {found!r}. Expected {expected!r}. Give the store of this data set, '
+                    'or start without one.'
+                )
+        try:
+            require_same_body(str(header.get('body_id')), str(header.get('body_hash')), self.body)
+        except AssetError as error:
+            raise AssetError(f'{name}: {error}') from error
+
+
+def _comes_first(one: Float[Tensor, 'r n'], other: Float[Tensor, 'r n']) -> Bool[Tensor, ' r']:
+    """Return where the rows of `one` come before those of `other`: smaller in the first number that differs."""
+    differs = one != other
+    first = differs.int().argmax(dim=1, keepdim=True)
+    return differs.any(dim=1) & (one.gather(1, first) < other.gather(1, first)).squeeze(1)
+
 
 def _best_of_each(rows: Int[Tensor, ' n'], scores: Float[Tensor, ' n'], length: int) -> Int[Tensor, ' m']:
     """Return the position of the lowest score of each row that occurs, the first one where scores are equal."""
@@ -91,16 +168,8 @@ def _best_of_each(rows: Int[Tensor, ' n'], scores: Float[Tensor, ' n'], length: 
 def save_fit_store(store: FitStore, path: str | Path) -> None:
     """Write one safetensors file with a JSON header; the old file stays whole until the new one is."""
     path = Path(path)
-    header = {
-        'format_version': FORMAT_VERSION,
-        'dataset': store.dataset,
-        'images': store.images,
-        'covers': store.covers,
-        'body_id': store.body_id,
-        'body_hash': store.body_hash,
-    }
     tensors = {'fits': store.fits.cpu().contiguous(), 'scores': store.scores.cpu().contiguous()}
-    content = safetensors.torch.save(tensors, {HEADER: json.dumps(header)})
+    content = safetensors.torch.save(tensors, {HEADER: json.dumps(store.header())})
     try:
         write_whole(path, content)
     except OSError as error:
@@ -115,30 +184,11 @@ def load_fit_store(path: str | Path, dataset: str, images: int, body: BodyModel,
     path = Path(path)
     store = FitStore(dataset, images, body, covers)
     header, tensors = _read(path)
-    if header.get('format_version') != FORMAT_VERSION:
-        raise AssetError(
-            f'{path} has format version {header.get("format_version")}, this program reads {FORMAT_VERSION}. Update '
-            'the older of the two.'
-        )
-    for name, expected in (('dataset', dataset), ('images', images), ('covers', covers)):
-        if header.get(name) != expected:
-            raise AssetError(
-                f'{path} holds fits with {name} {header.get(name)!r}. Expected {expected!r}. Give the store of this '
-                'data set, or start without one.'
-            )
-    try:
-        require_same_body(str(header.get('body_id')), str(header.get('body_hash')), body)
-    except AssetError as error:
-        raise AssetError(f'{path}: {error}') from error
-    for name, tensor in (('fits', store.fits), ('scores', store.scores)):
-        found = tensors.get(name)
-        if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype or found.isnan().any():
-            raise AssetError(f'{path}: {name} is missing, damaged or of another shape. Start without a store.')
-    store.fits, store.scores = tensors['fits'], tensors['scores']
+    store._take(header, tensors, str(path))
     return store
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[object, dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, framework='pt') as file:
             header = json.loads((file.metadata() or {}).get(HEADER, 'null'))
@@ -147,6 +197,4 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise AssetError(f'Cannot read the fit store {path}: {error.strerror or error}. Check the path.') from error
     except (safetensors.SafetensorError, ValueError) as error:
         raise AssetError(f'{path} is not a whole fit store: {error}. Copy it again or start without.') from error
-    if not isinstance(header, dict):
-        raise AssetError(f'{path} has no header of a fit store; it is another kind of file. Check the path.')
     return header, tensors

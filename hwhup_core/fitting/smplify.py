@@ -8,13 +8,15 @@ orientation). Samples do not know each other. Nothing given is changed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hwhup_core.body.keypoint_sets import KeypointSet, PointMap, point_map
+from hwhup_core.body.model import BodyModel
 from hwhup_core.body.priors import MixturePrior
 from hwhup_core.errors import ConfigError
 from hwhup_core.fitting import energies
@@ -25,6 +27,9 @@ from hwhup_core.fitting.minimise import AdamSettings, CapturedMinimiser, Energy,
 from hwhup_core.geometry.cameras import HALF_CROPS_FOCAL, crop_translation
 from hwhup_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hwhup_core.types import BodyParams, CropPinhole, Prediction, Skeleton, TensorRecord, WeakPerspective
+
+if TYPE_CHECKING:
+    from hwhup_core.fitting.compiled import CompiledEnergies
 
 FARTHEST_PX = 1e6
 """Key points are drawn in to this distance, so that the square of any error is a finite float32."""
@@ -78,6 +83,7 @@ class Smplify:
         self._body, self._prior = body, prior
         self._map = point_map(keypoint_set, body.landmark_names)
         self._adam = AdamSettings(config.learning_rate, config.adam_betas)
+        self._compiled = _compiled_energies(body, self._map, prior, config)
         self._captured: dict[tuple[object, ...], CapturedMinimiser[Any]] = {}
 
     def fit(
@@ -186,7 +192,15 @@ class Smplify:
     def _minimise(
         self, energy: Energy[I], start: Float[Tensor, 'b n'], inputs: I, iterations: int
     ) -> Float[Tensor, 'b n']:
-        """Return the minimised variables: captured on CUDA, else in a plain loop."""
+        """Return the minimised variables: compiled on the CPU, captured on CUDA, else in a plain loop."""
+        compilable = start.device.type == 'cpu' and start.dtype in (torch.float32, torch.float64)
+        if self._compiled and compilable and isinstance(inputs, CameraInputs | BodyInputs):
+            return self._compiled.minimise(start, inputs, iterations, self._adam)
+        if self.config.backend == 'compiled':
+            raise ConfigError(
+                f"The fit's back end 'compiled' takes float32 and float64 on the CPU, got {start.dtype} on "
+                f"{start.device}. Choose 'eager' or 'auto'."
+            )
         if not start.is_cuda:
             return minimise(energy, start, inputs, iterations, self._adam)
         key = (type(inputs), start.shape, start.dtype, start.device)
@@ -199,6 +213,22 @@ class Smplify:
         if (self._map.mix.device, self._map.mix.dtype) != (like.device, like.dtype):
             self._map = self._map.to(like.device, like.dtype)
         return self._map
+
+
+def _compiled_energies(
+    body: HasSkeleton, here: PointMap, prior: MixturePrior, config: SmplifyConfig
+) -> CompiledEnergies | None:
+    """Return the compiled back end if it is wanted and can be had; refuse if it must and cannot."""
+    ours, installed = isinstance(body, BodyModel), find_spec('numba') is not None
+    if config.backend == 'compiled' and not (ours and installed):
+        missing = 'numba, which is not installed' if ours else f'a BodyModel, got {type(body).__name__}'
+        raise ConfigError(f"The fit's back end 'compiled' needs {missing}. Choose 'eager' or 'auto'.")
+    if config.backend == 'eager' or not isinstance(body, BodyModel) or not installed:
+        return None
+    # Imported here because numba is slow to load and may be absent.
+    from hwhup_core.fitting.compiled import CompiledEnergies
+
+    return CompiledEnergies(body, here, prior, config)
 
 
 def unpack(variable: Float[Tensor, 'b 82']) -> BodyParams:
@@ -232,7 +262,7 @@ def _safe_pinhole(pinhole: CropPinhole | None, like: Float[Tensor, 'b 10']) -> t
 def _safe_start(
     initial: Prediction, pinhole: CropPinhole
 ) -> tuple[BodyParams, Float[Tensor, 'b 3'], Bool[Tensor, ' b']]:
-    """Return the guess, and where it can be used; elsewhere a T-pose stands in, as small as SPIN's camera sees it at 50 m."""
+    """Return the guess, and where it can be used; elsewhere a T-pose as SPIN's camera sees it at 50 m."""
     params = initial.params
     translation = crop_translation(initial.camera, pinhole)
     numbers = torch.cat([params.global_rotation.flatten(1), params.joint_rotations.flatten(1), params.betas], dim=1)

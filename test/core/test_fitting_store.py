@@ -281,6 +281,72 @@ def test_broken_files_are_refused(body, tmp_path):
         load_fit_store(path, 'beds', 6, body, covers=2)
 
 
+def random_store(body, seed):
+    """Return a store in which some rows are filled; scores are whole numbers, so that some are equal."""
+    store, generator = FitStore('beds', 40, body), torch.Generator().manual_seed(seed)
+    scores = torch.randint(1, 4, (40,), generator=generator).float()
+    store.put(torch.arange(40), bodies(40, seed), scores, torch.rand(40, generator=generator) < 0.7)
+    return store
+
+
+def test_merging_keeps_the_better_row_in_any_order(body):
+    stores = [random_store(body, seed) for seed in range(3)]
+    found = []
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        merged = FitStore('beds', 40, body)
+        for one in order:
+            merged.merge(stores[one].fits, stores[one].scores)
+        found.append(merged)
+    for other in found[1:]:
+        assert torch.equal(other.fits, found[0].fits)
+        assert torch.equal(other.scores, found[0].scores)
+    lowest = torch.stack([store.scores for store in stores])
+    assert torch.equal(found[0].scores, lowest.amin(dim=0))
+    best = torch.stack([store.fits for store in stores])[lowest.argmin(dim=0), torch.arange(40)]
+    alone = (lowest == lowest.amin(dim=0)).sum(dim=0) == 1
+    assert alone.any()
+    assert torch.equal(found[0].fits[alone], best[alone])
+
+
+def test_merging_refuses_and_ignores(body):
+    store = random_store(body, 0)
+    before = store.state_dict()
+    broken = torch.full((40, 82), torch.nan)
+    store.merge(broken, torch.zeros(40))
+    store.merge(torch.zeros(40, 82), torch.full((40,), torch.nan))
+    assert torch.equal(store.fits, before['fits'])
+    with pytest.raises(ConfigError, match=r"do not merge into the fit store of 'beds' with 40 rows"):
+        store.merge(torch.zeros(39, 82), torch.zeros(39))
+
+
+def test_state_goes_through_a_checkpoint(body, tmp_path):
+    store = random_store(body, 1)
+    torch.save(store.state_dict(), tmp_path / 'state.pt')
+    again = FitStore('beds', 40, body)
+    again.load_state_dict(torch.load(tmp_path / 'state.pt', weights_only=True))
+    assert torch.equal(again.fits, store.fits)
+    assert torch.equal(again.scores, store.scores)
+    again.fits[0] = 7.0
+    assert not torch.equal(again.fits, store.fits)
+
+
+def test_state_of_something_else_is_refused(body):
+    state = filled(body).state_dict()
+    with pytest.raises(AssetError, match=r"dataset 'beds'\. Expected 'cribs'"):
+        FitStore('cribs', 6, body, covers=2).load_state_dict(state)
+    with pytest.raises(AssetError, match=r'images 6\. Expected 8'):
+        FitStore('beds', 8, body, covers=2).load_state_dict(state)
+    with pytest.raises(AssetError, match=r"Made for body 'hwhup_adult_v1'"):
+        FitStore('beds', 6, load_body('infant'), covers=2).load_state_dict(state)
+    store = FitStore('beds', 6, body, covers=2)
+    with pytest.raises(AssetError, match='has no header of a fit store'):
+        store.load_state_dict({'fits': state['fits'], 'scores': state['scores']})
+    for wrong in (None, state['fits'][:1], state['fits'].double(), state['fits'] * torch.nan):
+        with pytest.raises(AssetError, match='fits is missing, damaged'):
+            store.load_state_dict({**state, 'fits': wrong})
+    assert not store.fits.any()
+
+
 def test_a_full_disk_leaves_the_old_file(body, tmp_path, monkeypatch):
     path = tmp_path / 'fits.safetensors'
     save_fit_store(filled(body), path)
