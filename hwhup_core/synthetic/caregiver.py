@@ -50,7 +50,7 @@ def _joints(scene: Scene, rng: np.random.Generator) -> tuple[ndarray, ndarray, n
     x = rng.uniform(-0.35, 0.4) * scene.length
     edge = scene.width / 2
     over = _rail_top(scene, side, float(x))
-    elbow = np.array([x, side * (edge + rng.uniform(-0.05, 0.1)), max(over + 0.08, rng.uniform(0.25, 0.5))])
+    elbow = np.array([x, side * (edge + rng.uniform(-0.05, 0.1)), max(over + 0.14, rng.uniform(0.25, 0.5))])
     aim = np.array([rng.normal(0.0, 0.5), -side, rng.uniform(-0.7, -0.1)])
     wrist = elbow + FOREARM * aim / np.linalg.norm(aim)
     # The hand bends in the wrist, mostly down towards the person, but stays off the mattress.

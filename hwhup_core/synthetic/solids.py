@@ -87,7 +87,7 @@ def dome(center: Float[ndarray, '2'], radius: float, height: float, rng: np.rand
 
 def box(low: tuple[float, float, float], high: tuple[float, float, float]) -> Mesh:
     """Return a closed cuboid of large faces: quick to draw where it stands upright in the picture, or only once."""
-    corners = np.array([[(low, high)[k][axis] for axis, k in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
+    corners = np.array([[(low, high)[k][axis] for axis, k in enumerate(bits)] for bits in np.ndindex(2, 2, 2)], float)
     quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
     return corners, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 
