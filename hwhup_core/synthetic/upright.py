@@ -68,7 +68,8 @@ def world_from_pelvis(poses: UprightPoses) -> Float[ndarray, 'n 3 3']:
 
 def sample_upright_poses(rng: np.random.Generator, count: int, activity: Activity | None = None) -> UprightPoses:
     """Return `count` poses of `activity` (None: mixed); a pose that goes through itself is drawn again as a whole."""
-    wanted = np.full(count, int(activity)) if activity is not None else rng.choice(4, size=count, p=np.array(_SHARES))
+    mixed = rng.choice(len(Activity), size=count, p=np.array(_SHARES))
+    wanted = mixed if activity is None else np.full(count, int(activity))
     root, angles = np.empty((count, 3)), np.empty((count, 23, 3))
     places = np.arange(count)
     for _ in range(_ROUNDS):
@@ -85,8 +86,8 @@ def sample_upright_poses(rng: np.random.Generator, count: int, activity: Activit
 def _inside_itself(poses: UprightPoses) -> Bool[ndarray, ' n']:
     """Return which poses go through themselves."""
     ends = capsule_ends(world_from_pelvis(poses), poses.joint_angles, ADULT.capsules)
-    inside: ndarray = parts_inside(ends, ADULT.capsules).any(axis=1)
-    return inside
+    inside: ndarray = parts_inside(ends, ADULT.capsules)
+    return np.asarray(inside.any(axis=1))
 
 
 def _draw(rng: np.random.Generator, wanted: Int[ndarray, ' n']) -> UprightPoses:

@@ -16,6 +16,8 @@ from hwhup_core.synthetic.limits import Range
 
 Draw = tuple[Float[ndarray, 'n 2'], Float[ndarray, 'n 23 3']]
 """Lean forward and to the right, and joint angles, radians."""
+Rows = dict[str, Float[ndarray, 'n 3']]
+"""Joint -> its angles about x, y, z, degrees."""
 ArmStyle = tuple[float, Range, Range, Range, Range]
 """Share; shoulder about x (twist), y (swing), z (elevation); elbow."""
 
@@ -42,163 +44,159 @@ ARM_REACHING: list[ArmStyle] = [
 
 def draw_standing(rng: np.random.Generator, count: int) -> Draw:
     """Return people who stand, more on one leg than on the other."""
-    angles = np.zeros((count, 23, 3))
     lean = _normal(rng, count, (2.0, 0.0), (5.0, 2.5))
-    _upper_body(rng, angles, bend=(0.0, 7.0), turn=8.0)
-    _arms(rng, angles, ARMS_DOWN, ARMS_DOWN)
-    _stand(rng, angles, lean[:, 0], knees=np.abs(rng.normal(0.0, (5.0, 12.0), (count, 2))))
-    return np.radians(lean), np.radians(angles)
+    rows = _upper_body(rng, count, bend=(0.0, 7.0), turn=8.0) | _arms(rng, count, ARMS_DOWN, ARMS_DOWN)
+    rows |= _carrying_legs(rng, lean[:, 0], knees=np.abs(rng.normal(0.0, (5.0, 12.0), (count, 2))))
+    return np.radians(lean), _table(rows, count)
 
 
 def draw_walking(rng: np.random.Generator, count: int) -> Draw:
-    """Return people at any moment of a step: each arm swings with the leg of the other side."""
-    angles = np.zeros((count, 23, 3))
+    """Return people at any moment of a step: each arm swings with the leg of the other side, some hold something."""
     lean = _normal(rng, count, (4.0, 0.0), (4.0, 2.0))
-    _upper_body(rng, angles, bend=(2.0, 5.0), turn=5.0)
     phase, stride = rng.uniform(-np.pi, np.pi, count), rng.uniform(0.5, 1.3, count)
-    swing = stride * np.cos(phase)
-    for side, leg in ((1.0, 'left'), (-1.0, 'right')):
-        hip = -4.0 - lean[:, 0] - side * 24.0 * swing + rng.normal(0.0, 3.0, count)
-        # The knee folds while its leg moves forward.
-        knee = 6.0 + 50.0 * stride * np.maximum(0.0, -side * np.sin(phase)) + np.abs(rng.normal(0.0, 4.0, count))
-        ankle = np.clip(-0.6 * (lean[:, 0] + hip + knee), -20.0, 20.0) + rng.normal(0.0, 4.0, count)
-        _leg(rng, angles, leg, side, hip, knee, ankle, apart=(-5.0, 3.0), outward=(4.0, 6.0))
-        arm = rng.uniform(0.3, 1.2, count) * 24.0 * swing
-        angles[:, _at(f'{leg}_shoulder')] = np.stack(
-            [_normal(rng, count, 10.0, 12.0), arm, side * _normal(rng, count, -72.0, 5.0)], axis=1
-        )
-        forward = np.maximum(0.0, -side * arm)
-        angles[:, _at(f'{leg}_elbow'), 1] = -side * np.abs(18.0 + forward + rng.normal(0.0, 12.0, count))
-        _hand(rng, angles, leg, side)
-    busy = rng.random(count) < 0.15
-    carrying = angles.copy()
-    _arms(rng, carrying, ARMS_DOWN, ARMS_DOWN)
-    angles[busy] = carrying[busy]
-    return np.radians(lean), np.radians(angles)
+    rows = _upper_body(rng, count, bend=(2.0, 5.0), turn=5.0)
+    rows |= _stepping_legs(rng, lean[:, 0], phase, stride) | _swinging_arms(rng, stride * np.cos(phase))
+    busy = rng.random((count, 1, 1)) < 0.15
+    holding = rows | _arms(rng, count, ARMS_DOWN, ARMS_DOWN)
+    return np.radians(lean), np.where(busy, _table(holding, count), _table(rows, count))
 
 
 def draw_reaching(rng: np.random.Generator, count: int) -> Draw:
     """Return people who stand and reach out with one arm or both; some bend or crouch for it."""
-    angles = np.zeros((count, 23, 3))
-    lean = np.stack([_normal(rng, count, 8.0, 11.0), _normal(rng, count, 0.0, 4.0)], axis=1)
-    _upper_body(rng, angles, bend=(8.0, 14.0), turn=14.0)
-    one_armed = angles.copy()
-    _arms(rng, angles, ARM_REACHING, ARM_REACHING)
-    _arms(rng, one_armed, ARM_REACHING, ARMS_DOWN)
-    alone = rng.random(count) < 0.65
-    angles[alone] = one_armed[alone]
+    lean = _normal(rng, count, (8.0, 0.0), (11.0, 4.0))
     crouch = np.where(rng.random(count) < 0.2, rng.uniform(20.0, 80.0, count), 0.0)
     knees = crouch[:, None] + np.abs(rng.normal(0.0, 9.0, (count, 2)))
-    _stand(rng, angles, lean[:, 0], knees)
-    return np.radians(lean), np.radians(angles)
+    rows = _upper_body(rng, count, bend=(8.0, 14.0), turn=14.0) | _carrying_legs(rng, lean[:, 0], knees)
+    one = rows | _arms(rng, count, ARM_REACHING, ARMS_DOWN)
+    both = rows | _arms(rng, count, ARM_REACHING, ARM_REACHING)
+    alone = rng.random((count, 1, 1)) < 0.65
+    return np.radians(lean), np.where(alone, _table(one, count), _table(both, count))
 
 
 def draw_sitting(rng: np.random.Generator, count: int) -> Draw:
     """Return people on chairs: thighs about level, shanks about upright."""
-    angles = np.zeros((count, 23, 3))
     lean = _normal(rng, count, (-4.0, 0.0), (8.0, 3.0))
-    _upper_body(rng, angles, bend=(10.0, 12.0), turn=10.0)
-    _arms(rng, angles, ARMS_SITTING, ARMS_SITTING)
-    for side, leg in ((1.0, 'left'), (-1.0, 'right')):
+    rows = _upper_body(rng, count, bend=(10.0, 12.0), turn=10.0) | _arms(rng, count, ARMS_SITTING, ARMS_SITTING)
+    for leg in _SIDES:
         hip = -86.0 - lean[:, 0] + rng.normal(0.0, 7.0, count)
-        knee = _normal(rng, count, 86.0, 14.0)
+        knee = rng.normal(86.0, 14.0, count)
         ankle = np.clip(-(lean[:, 0] + hip + knee), -25.0, 35.0) + rng.normal(0.0, 4.0, count)
-        _leg(rng, angles, leg, side, hip, knee, ankle, apart=(4.0, 8.0), outward=(2.0, 9.0))
-    return np.radians(lean), np.radians(angles)
+        rows |= _leg(rng, leg, np.stack([hip, knee, ankle]), apart=(4.0, 8.0), outward=(2.0, 9.0))
+    return np.radians(lean), _table(rows, count)
 
 
-def _at(joint: str) -> int:
-    """Return the row of a joint in tables without the pelvis."""
-    return index(joint) - 1
+_SIDES = {'left': 1.0, 'right': -1.0}
+
+
+def _table(rows: Rows, count: int) -> Float[ndarray, 'n 23 3']:
+    """Return the table of all joints in radians; joints without a row stay at rest."""
+    table = np.zeros((count, 23, 3))
+    for joint, angles in rows.items():
+        table[:, index(joint) - 1] = np.radians(angles)
+    return table
 
 
 def _normal(
-    rng: np.random.Generator, count: int, mean: float | tuple[float, ...], deviation: float | tuple[float, ...]
-) -> Float[ndarray, 'n *k']:
-    """Return normal draws, a column for each mean, if there are several."""
-    result: ndarray = rng.normal(mean, deviation, (count, len(mean)) if isinstance(mean, tuple) else count)
-    return result
+    rng: np.random.Generator, count: int, means: tuple[float, ...], deviations: tuple[float, ...]
+) -> Float[ndarray, 'n k']:
+    """Return normal draws, a column for each mean."""
+    return rng.normal(means, deviations, (count, len(means)))
 
 
-def _stand(
-    rng: np.random.Generator,
-    angles: Float[ndarray, 'n 23 3'],
-    lean: Float[ndarray, ' n'],
-    knees: Float[ndarray, 'n 2'],
-) -> None:
-    """Write legs that carry: shanks and thighs lean as much to the front as to the back, soles level."""
-    for k, (side, leg) in enumerate(((1.0, 'left'), (-1.0, 'right'))):
-        hip = -lean - 0.5 * knees[:, k] + rng.normal(0.0, 4.0, len(lean))
-        ankle = -(lean + hip + knees[:, k]) + rng.normal(0.0, 3.0, len(lean))
-        _leg(rng, angles, leg, side, hip, knees[:, k], ankle, apart=(-1.0, 5.0), outward=(8.0, 8.0))
+def _carrying_legs(rng: np.random.Generator, lean: Float[ndarray, ' n'], knees: Float[ndarray, 'n 2']) -> Rows:
+    """Return legs that stand: thighs lean as much to the front as shanks to the back, soles level."""
+    rows: Rows = {}
+    for knee, leg in zip(knees.T, _SIDES, strict=True):
+        hip = -lean - 0.5 * knee + rng.normal(0.0, 4.0, len(lean))
+        ankle = -(lean + hip + knee) + rng.normal(0.0, 3.0, len(lean))
+        rows |= _leg(rng, leg, np.stack([hip, knee, ankle]), apart=(-1.0, 5.0), outward=(8.0, 8.0))
+    return rows
 
 
-def _leg(
-    rng: np.random.Generator,
-    angles: Float[ndarray, 'n 23 3'],
-    leg: str,
-    side: float,
-    hip: Float[ndarray, ' n'],
-    knee: Float[ndarray, ' n'],
-    ankle: Float[ndarray, ' n'],
-    apart: tuple[float, float],
-    outward: tuple[float, float],
-) -> None:
-    """Write one leg; `apart` and `outward` are mean and deviation of the hip's abduction and twist."""
-    count = len(hip)
-    twist, abduction = side * _normal(rng, count, *outward), side * _normal(rng, count, *apart)
-    angles[:, _at(f'{leg}_hip')] = np.stack([hip, twist, abduction], axis=1)
-    angles[:, _at(f'{leg}_knee'), 0] = np.maximum(knee, 0.0)
-    # A level sole stays level when the leg is spread.
-    angles[:, _at(f'{leg}_ankle')] = np.stack(
-        [ankle, rng.normal(0.0, 3.0, count), -abduction + rng.normal(0.0, 3.0, count)], axis=1
-    )
-    angles[:, _at(f'{leg}_foot'), 0] = rng.normal(0.0, 3.0, count)
+def _stepping_legs(
+    rng: np.random.Generator, lean: Float[ndarray, ' n'], phase: Float[ndarray, ' n'], stride: Float[ndarray, ' n']
+) -> Rows:
+    """Return legs half a step apart: at phase 0 the left one is farthest in front."""
+    rows: Rows = {}
+    for leg, side in _SIDES.items():
+        hip = -4.0 - lean - side * 24.0 * stride * np.cos(phase) + rng.normal(0.0, 3.0, len(lean))
+        # The knee folds while its leg moves forward.
+        fold = 50.0 * stride * np.maximum(0.0, -side * np.sin(phase))
+        knee = 6.0 + fold + np.abs(rng.normal(0.0, 4.0, len(lean)))
+        ankle = np.clip(-0.6 * (lean + hip + knee), -20.0, 20.0) + rng.normal(0.0, 4.0, len(lean))
+        rows |= _leg(rng, leg, np.stack([hip, knee, ankle]), apart=(-5.0, 3.0), outward=(4.0, 6.0))
+    return rows
 
 
-def _upper_body(
-    rng: np.random.Generator, angles: Float[ndarray, 'n 23 3'], bend: tuple[float, float], turn: float
-) -> None:
-    """Write trunk, neck and head; `bend` (mean, deviation) and `turn` (deviation) are those of the whole trunk."""
-    count = len(angles)
-    whole = np.stack(
-        [_normal(rng, count, *bend), _normal(rng, count, 0.0, turn), _normal(rng, count, 0.0, 5.0)], axis=1
-    )
-    for spine in ('spine1', 'spine2', 'spine3'):
-        angles[:, _at(spine)] = whole / 3 + rng.normal(0.0, 1.5, (count, 3))
-    # Eyes are where the work is: the head takes back some of the bend, and looks around.
-    gaze = rng.normal((4.0, 0.0, 0.0), (10.0, 18.0, 5.0), (count, 3)) - (0.4, 0.0, 0.5) * whole
-    angles[:, _at('neck')] = 0.5 * gaze + rng.normal(0.0, 3.0, (count, 3))
-    angles[:, _at('head')] = 0.5 * gaze + rng.normal(0.0, 3.0, (count, 3))
+def _swinging_arms(rng: np.random.Generator, swing: Float[ndarray, ' n']) -> Rows:
+    """Return arms that hang and swing; at a swing of 1 the right one is in front."""
+    rows: Rows = {}
+    count = len(swing)
+    for arm, side in _SIDES.items():
+        forward = -side * rng.uniform(0.3, 1.2, count) * 24.0 * swing
+        elbow = np.abs(18.0 + np.maximum(0.0, forward) + rng.normal(0.0, 12.0, count))
+        shoulder = _normal(rng, count, (10.0, 0.0, -72.0), (12.0, 0.0, 5.0))
+        shoulder -= np.stack([np.zeros(count), forward, np.zeros(count)], axis=1)
+        rows |= _arm(rng, arm, shoulder, elbow)
+    return rows
 
 
-def _arms(
-    rng: np.random.Generator, angles: Float[ndarray, 'n 23 3'], left: list[ArmStyle], right: list[ArmStyle]
-) -> None:
-    """Write both arms; where both have the same choice, half of the right ones do what the left does."""
-    count = len(angles)
+def _arms(rng: np.random.Generator, count: int, left: list[ArmStyle], right: list[ArmStyle]) -> Rows:
+    """Return both arms; where both have the same choice, half of the right ones do what the left does."""
     left_styles = rng.choice(len(left), size=count, p=[style[0] for style in left])
     right_styles = rng.choice(len(right), size=count, p=[style[0] for style in right])
     if left is right:
         right_styles = np.where(rng.random(count) < 0.5, left_styles, right_styles)
-    for side, arm, styles, chosen in ((1.0, 'left', left, left_styles), (-1.0, 'right', right, right_styles)):
+    rows: Rows = {}
+    for arm, styles, chosen in (('left', left, left_styles), ('right', right, right_styles)):
         ranges = np.array([style[1:] for style in styles])[chosen]
         drawn = ranges[..., 0] + rng.beta(1.6, 1.6, (count, 4)) * (ranges[..., 1] - ranges[..., 0])
-        angles[:, _at(f'{arm}_shoulder')] = drawn[:, :3] * (1.0, side, side)
-        angles[:, _at(f'{arm}_elbow')] = np.stack(
-            [rng.normal(0.0, 3.0, count), side * drawn[:, 3], np.zeros(count)], axis=1
-        )
-        _hand(rng, angles, arm, side)
+        rows |= _arm(rng, arm, drawn[:, :3], -drawn[:, 3])
+    return rows
 
 
-def _hand(rng: np.random.Generator, angles: Float[ndarray, 'n 23 3'], arm: str, side: float) -> None:
-    """Write collar, wrist and hand of one arm; a raised arm lifts the collar."""
-    count = len(angles)
-    raised = np.maximum(0.0, 30.0 + side * angles[:, _at(f'{arm}_shoulder'), 2]) / 6
-    angles[:, _at(f'{arm}_collar')] = np.stack(
-        [np.zeros(count), rng.normal(0.0, 4.0, count), side * (raised + rng.normal(0.0, 3.0, count))], axis=1
-    )
-    angles[:, _at(f'{arm}_wrist')] = rng.normal(0.0, (15.0, 6.0, 12.0), (count, 3))
-    angles[:, _at(f'{arm}_hand')] = np.stack(
-        [np.zeros(count), rng.normal(0.0, 3.0, count), side * rng.uniform(-25.0, 5.0, count)], axis=1
-    )
+def _leg(
+    rng: np.random.Generator,
+    leg: str,
+    bends: Float[ndarray, '3 n'],
+    apart: tuple[float, float],
+    outward: tuple[float, float],
+) -> Rows:
+    """Return one leg of the bends of hip, knee and ankle; mean and deviation of the hip's abduction and twist."""
+    hip, knee, ankle = bends
+    count, side = len(hip), _SIDES[leg]
+    twist, abduction = (side * rng.normal(*spread, count) for spread in (outward, apart))
+    none = np.zeros(count)
+    # A level sole stays level when the leg is spread.
+    tilt = -abduction + rng.normal(0.0, 3.0, count)
+    return {
+        f'{leg}_hip': np.stack([hip, twist, abduction], axis=1),
+        f'{leg}_knee': np.stack([np.maximum(knee, 0.0), none, none], axis=1),
+        f'{leg}_ankle': np.stack([ankle, rng.normal(0.0, 3.0, count), tilt], axis=1),
+        f'{leg}_foot': np.stack([rng.normal(0.0, 3.0, count), none, none], axis=1),
+    }
+
+
+def _arm(rng: np.random.Generator, arm: str, shoulder: Float[ndarray, 'n 3'], elbow: Float[ndarray, ' n']) -> Rows:
+    """Return one arm of the angles of a left shoulder and the bend of the elbow; a raised arm lifts the collar."""
+    count, side = len(elbow), _SIDES[arm]
+    mirror = np.array([1.0, side, side])
+    raised = np.maximum(0.0, 30.0 + shoulder[:, 2]) / 6
+    none = np.zeros(count)
+    collar = np.stack([none, rng.normal(0.0, 4.0, count), raised + rng.normal(0.0, 3.0, count)], axis=1)
+    return {
+        f'{arm}_collar': collar * mirror,
+        f'{arm}_shoulder': shoulder * mirror,
+        f'{arm}_elbow': np.stack([rng.normal(0.0, 3.0, count), -elbow, none], axis=1) * mirror,
+        f'{arm}_wrist': rng.normal(0.0, (15.0, 6.0, 12.0), (count, 3)),
+        f'{arm}_hand': np.stack([none, rng.normal(0.0, 3.0, count), rng.uniform(-25.0, 5.0, count)], axis=1) * mirror,
+    }
+
+
+def _upper_body(rng: np.random.Generator, count: int, bend: tuple[float, float], turn: float) -> Rows:
+    """Return trunk, neck and head; `bend` (mean, deviation) and `turn` (deviation) are those of the whole trunk."""
+    whole = _normal(rng, count, (bend[0], 0.0, 0.0), (bend[1], turn, 5.0))
+    rows = {spine: whole / 3 + rng.normal(0.0, 1.5, (count, 3)) for spine in ('spine1', 'spine2', 'spine3')}
+    # Eyes are where the work is: the head takes back some of the bend, and looks around.
+    gaze = _normal(rng, count, (4.0, 0.0, 0.0), (10.0, 18.0, 5.0)) - np.array([0.4, 0.0, 0.5]) * whole
+    return rows | {joint: 0.5 * gaze + rng.normal(0.0, 3.0, (count, 3)) for joint in ('neck', 'head')}
