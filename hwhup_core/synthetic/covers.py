@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,22 +18,24 @@ from numpy import ndarray
 
 from hwhup_core.body.joints import SMPL_24
 from hwhup_core.errors import ConfigError
-from hwhup_core.render.compiled import compiled
 from hwhup_core.synthetic.domain import Cover
+from hwhup_core.synthetic.membrane import lift, lower_to, raise_to, settle, smoothed
 from hwhup_core.synthetic.scene import Material, Scene, SceneRender, add_surface
 from hwhup_core.synthetic.solids import grid_faces
 from hwhup_core.synthetic.views import View
 
-CELL = 0.027
-"""Cloth grid, metres."""
+CELLS = 74
+"""Of the cloth's grid along a mattress: 2.7 cm each in a bed."""
 NECK_SHARE = 0.82
 """Where the neck is without joints to tell, from the lowest to the highest point of a person along the bed."""
-ARM_RADIUS = 0.26
+ARM_RADIUS = 0.3
 """What is this near to the bones of an arm belongs to it, in lengths of the forearm."""
 ARM_ON_TOP = 0.25
 """Chance that one arm lies on the cloth."""
-OVERHANG = 1.2 * CELL
-"""How far a hanging edge stands off the mattress, metres: it fits between mattress and rail."""
+OVERHANG = 0.01
+"""How far a hanging edge stands off the mattress, metres: it fits between mattress and bars."""
+BURIED = 0.04, 0.15
+"""An arm is not on top if more than this share of it has other parts of the body this far (metres) above its bottom."""
 SWEEPS = 60
 """Of the relaxation; more stretch the cloth over wider gaps only."""
 _BESIDE = np.ones((7, 7), np.uint8)
@@ -82,6 +83,8 @@ class Cloth:
 class _Sheet:
     """Where a cloth lies: its grid, seen from above."""
 
+    cell: float
+    """Distance of the grid's points, metres."""
     turn: float
     """World direction of its long axis, towards the head, radians."""
     low: Float[ndarray, '2']
@@ -98,7 +101,7 @@ class _Sheet:
     @property
     def shape(self) -> tuple[int, int]:
         """How many points the grid has along and across."""
-        rows, columns = np.ceil((self.high - self.low) / CELL).astype(int) + 1
+        rows, columns = np.ceil((self.high - self.low) / self.cell).astype(int) + 1
         return max(int(rows), 4), max(int(columns), 4)
 
     def points(self) -> Float[ndarray, 'rows columns 2']:
@@ -143,24 +146,25 @@ def drape(
     if joints_world is not None and rng.random() < ARM_ON_TOP:
         on_top = _arm(body_vertices_world, joints_world, 'left' if rng.random() < 0.5 else 'right')
     sheet = _lay_out(scene, body_vertices_world, joints_world, rng)
-    world = sheet.points()
-    below, hanging = _ground(scene, world, rng)
+    edge = np.array([scene.length, scene.width]) / 2 + OVERHANG
+    world = np.clip(sheet.points(), -edge, edge)
+    ground, hanging = _ground(scene, world, rng)
     cells = sheet.cells(body_vertices_world)
-    cap, ground = np.full(below.shape, np.inf, np.float32), below.copy()
-    points = np.concatenate([cells[~on_top], _raise_to(cells, faces, on_top, below)])
-    _lower_to(cells[on_top], cap)
+    below, cap, points = _obstacles(cells, faces, on_top, ground)
+    if on_top.any() and (below > cap + BURIED[0]).sum() > BURIED[1] * np.isfinite(cap).sum():
+        below, cap, points = _obstacles(cells, faces, np.zeros_like(on_top), ground)
     fixed = hanging & (cv2.dilate((hanging & (below > ground)).astype(np.uint8), _BESIDE) == 0)
     rest = below + np.float32(thickness)
-    height, step = rest.copy(), np.float32(sag * CELL**2 / 4)
-    _settle(rest, cap, fixed, step, SWEEPS, height)
+    height, step = rest.copy(), np.float32(sag * sheet.cell**2 / 4)
+    settle(rest, cap, fixed, step, SWEEPS, height)
     # Once more from what the points between the grid's need, so that it does not stick out of the cloth around it.
-    _lift(points, np.float32(thickness), height)
-    _settle(rest, cap, fixed, step, SWEEPS // 6, height)
+    lift(points, np.float32(thickness), height)
+    settle(rest, cap, fixed, step, SWEEPS // 6, height)
     height += _folds(sheet, fabric, thickness, fixed, rng)
     for _ in range(fabric.smoothing):
-        height = _smoothed(height, fixed)
+        height = smoothed(height, fixed)
     height = np.maximum(np.minimum(height, cap), rest)
-    _lift(points, np.float32(thickness), height)
+    lift(points, np.float32(thickness), height)
     return _hemmed(kind, world, height, below, thickness)
 
 
@@ -169,11 +173,25 @@ def add_cloth(render: SceneRender, cloth: Cloth, camera: Float[ndarray, '4'], vi
     return add_surface(render, cloth.vertices, cloth.faces, MATERIALS[cloth.kind], camera, view)
 
 
+def _obstacles(
+    cells: Float[ndarray, 'v 3'],
+    faces: Int[ndarray, 'f 3'],
+    on_top: Bool[ndarray, ' v'],
+    ground: Float[ndarray, 'rows columns'],
+) -> tuple[Float[ndarray, 'rows columns'], Float[ndarray, 'rows columns'], Float[ndarray, 'n 3']]:
+    """Return what holds the cloth up, what holds it down (inf: nothing), and the points that must stay below it."""
+    below, cap = ground.copy(), np.full(ground.shape, np.inf, np.float32)
+    middles = raise_to(cells, faces, on_top, below)
+    lower_to(cells[on_top], cap)
+    return below, cap, np.concatenate([cells[~on_top], middles])
+
+
 def _lay_out(
     scene: Scene, vertices: Float[ndarray, 'v 3'], joints: Float[ndarray, '24 3'] | None, rng: np.random.Generator
 ) -> _Sheet:
     """Return where the cloth lies: along the bed if the person does, from beyond the feet to the chest or the chin."""
-    turn = _heading(joints) + float(rng.normal(0.0, 0.008))
+    cell = scene.length / CELLS
+    turn = _heading(joints) + float(np.clip(rng.normal(0.0, 0.005), -0.01, 0.01))
     axis = np.array([math.cos(turn), math.sin(turn)])
     reach = vertices[:, :2] @ axis
     lowest, highest = float(reach.min()), float(reach.max())
@@ -188,12 +206,13 @@ def _lay_out(
     half = np.array([scene.length, scene.width]) / 2
     along = abs(axis) @ half if abs(axis[0]) > 0.9 else float(half[0])
     across = half[1] if abs(axis[0]) > 0.9 else float(half[0])
-    over = np.where(rng.random(3) < 0.6, OVERHANG, -rng.uniform(0.02, 0.1, 3))
+    over = np.where(rng.random(3) < 0.6, 1.2 * OVERHANG, -rng.uniform(0.02, 0.1, 3))
     foot = -along - over[0] if rng.random() < 0.8 else max(lowest - 0.06, -along)
     return _Sheet(
+        cell,
         turn,
         np.array([foot, -across - over[1]]),
-        np.array([max(line, foot + 8 * CELL), across + over[2]]),
+        np.array([max(line, foot + 8 * cell), across + over[2]]),
         slant,
     )
 
@@ -215,7 +234,7 @@ def _arm(vertices: Float[ndarray, 'v 3'], joints: Float[ndarray, '24 3'], side: 
     radius = ARM_RADIUS * float(np.linalg.norm(wrist - elbow))
     near = np.zeros(len(vertices), bool)
     # The bones of the hand end at the knuckles, and half a hand more follows.
-    for start, end in ((0.8 * shoulder + 0.2 * elbow, elbow), (elbow, wrist), (wrist, wrist + 2.2 * (hand - wrist))):
+    for start, end in ((0.8 * shoulder + 0.2 * elbow, elbow), (elbow, wrist), (wrist, wrist + 2.8 * (hand - wrist))):
         along = end - start
         share = np.clip((vertices - start) @ along / (along @ along), 0.0, 1.0)
         near |= ((vertices - start - share[:, None] * along) ** 2).sum(axis=1) < radius**2
@@ -241,7 +260,7 @@ def _folds(
     rng: np.random.Generator,
 ) -> Float[ndarray, 'rows columns']:
     """Return how far wrinkles, and an end that is folded back now and then, lie above the one smooth layer."""
-    rows, columns = np.meshgrid(*(CELL * np.arange(count) for count in sheet.shape), indexing='ij')
+    rows, columns = np.meshgrid(*(sheet.cell * np.arange(count) for count in sheet.shape), indexing='ij')
     height = np.zeros(sheet.shape)
     amplitude = rng.uniform(*fabric.wrinkle)
     for _ in range(3):
@@ -253,7 +272,7 @@ def _folds(
         # Ridges that bend, and fade along themselves.
         height += amplitude * (0.5 + 0.5 * bend) * (1 + np.sin(wave * along + 1.5 * bend + rng.uniform(0.0, 6.28))) / 2
     if rng.random() < 0.3:
-        height[-max(2, round(rng.uniform(0.08, 0.3) / CELL)) :] += thickness + 0.004
+        height[-max(2, round(rng.uniform(0.08, 0.3) / sheet.cell)) :] += thickness + 0.004
     height[hanging] = 0.0
     return height.astype(np.float32)
 
@@ -277,109 +296,3 @@ def _hemmed(
     sides = [np.stack([rim, low, low[after]], 1), np.stack([rim, low[after], rim[after]], 1)]
     faces = np.concatenate([grid_faces(rows, columns), *sides]).astype(np.int32)
     return Cloth(kind, np.concatenate([upper, hem]).astype(np.float32), faces, thickness, ids.size)
-
-
-@compiled
-def _raise_to(cells: Any, faces: Any, left_out: Any, height: Any) -> Any:
-    """Raise the grid's points to the faces above them, return the middles of these; all are (row, column, height)."""
-    rows, columns = height.shape
-    middles = np.empty((faces.shape[0], 3), np.float32)
-    count = 0
-    for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        if left_out[a] or left_out[b] or left_out[c]:
-            continue
-        ax, ay, bx, by, cx, cy = cells[a, 0], cells[a, 1], cells[b, 0], cells[b, 1], cells[c, 0], cells[c, 1]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area <= 0:
-            continue
-        for axis in range(3):
-            middles[count, axis] = (cells[a, axis] + cells[b, axis] + cells[c, axis]) / np.float32(3)
-        count += 1
-        top, bottom = max(math.ceil(min(ax, bx, cx)), 0), min(math.floor(max(ax, bx, cx)), rows - 1)
-        left, right = max(math.ceil(min(ay, by, cy)), 0), min(math.floor(max(ay, by, cy)), columns - 1)
-        for i in range(top, bottom + 1):
-            for j in range(left, right + 1):
-                wb = ((i - ax) * (cy - ay) - (j - ay) * (cx - ax)) / area
-                wc = ((bx - ax) * (j - ay) - (by - ay) * (i - ax)) / area
-                if wb >= 0 and wc >= 0 and wb + wc <= 1:
-                    z = cells[a, 2] + wb * (cells[b, 2] - cells[a, 2]) + wc * (cells[c, 2] - cells[a, 2])
-                    height[i, j] = max(height[i, j], z)
-    return middles[:count]
-
-
-@compiled
-def _lift(points: Any, above: Any, height: Any) -> None:
-    """
-    Raise the grid until its triangles are at least `above` over every point (row, column, height).
-
-    Three rounds share the lack among the corners by their weights, the last raises all three, so that nothing is left.
-    """
-    rows, columns = height.shape
-    for sweep in range(4):
-        for k in range(points.shape[0]):
-            x, y = points[k, 0], points[k, 1]
-            if not (x >= 0 and y >= 0 and x <= rows - 1 and y <= columns - 1):
-                continue
-            i, j = min(int(x), rows - 2), min(int(y), columns - 2)
-            fx, fy = x - i, y - j
-            # The two triangles of `grid_faces`.
-            first = fx >= fy
-            wa, wc = np.float32(1) - max(fx, fy), min(fx, fy)
-            wb = max(fx, fy) - wc
-            bi, bj = (i + 1, j) if first else (i, j + 1)
-            lack = points[k, 2] + above - (wa * height[i, j] + wb * height[bi, bj] + wc * height[i + 1, j + 1])
-            if lack <= 0:
-                continue
-            if sweep == 3:
-                wa, wb, wc, scale = np.float32(1), np.float32(1), np.float32(1), lack
-            else:
-                scale = lack / (wa * wa + wb * wb + wc * wc)
-            height[i, j] += min(scale * wa, lack)
-            height[bi, bj] += min(scale * wb, lack)
-            height[i + 1, j + 1] += min(scale * wc, lack)
-
-
-@compiled
-def _lower_to(points: Any, cap: Any) -> None:
-    """Lower the grid at the corners of each point's cell to the point."""
-    rows, columns = cap.shape
-    for k in range(points.shape[0]):
-        x, y = points[k, 0], points[k, 1]
-        if x >= 0 and y >= 0 and x < rows - 1 and y < columns - 1:
-            for i in range(int(x), int(x) + 2):
-                for j in range(int(y), int(y) + 2):
-                    cap[i, j] = min(cap[i, j], points[k, 2])
-
-
-@compiled
-def _settle(low: Any, high: Any, fixed: Any, sag: Any, sweeps: int, height: Any) -> None:
-    """Bring `height` to rest between `low` and `high`: mean of the neighbours less `sag`, in sweeps to and fro."""
-    rows, columns = height.shape
-    quarter = np.float32(0.25)
-    for sweep in range(sweeps):
-        for m in range(rows):
-            i = m if sweep % 2 == 0 else rows - 1 - m
-            # A free edge is its own mirror.
-            before, after = (i - 1 if i > 0 else 1), (i + 1 if i < rows - 1 else rows - 2)
-            for n in range(columns):
-                j = n if sweep % 4 < 2 else columns - 1 - n
-                if not fixed[i, j]:
-                    left, right = (j - 1 if j > 0 else 1), (j + 1 if j < columns - 1 else columns - 2)
-                    mean = quarter * ((height[before, j] + height[after, j]) + (height[i, left] + height[i, right]))
-                    height[i, j] = max(low[i, j], min(high[i, j], mean - sag))
-
-
-@compiled
-def _smoothed(height: Any, fixed: Any) -> Any:
-    """Return each height halfway to the mean of its neighbours."""
-    rows, columns = height.shape
-    out = height.copy()
-    for i in range(rows):
-        before, after = (i - 1 if i > 0 else 1), (i + 1 if i < rows - 1 else rows - 2)
-        for j in range(columns):
-            if not fixed[i, j]:
-                left, right = (j - 1 if j > 0 else 1), (j + 1 if j < columns - 1 else columns - 2)
-                mean = (height[before, j] + height[after, j] + height[i, left] + height[i, right]) / np.float32(4)
-                out[i, j] = (height[i, j] + mean) / np.float32(2)
-    return out
