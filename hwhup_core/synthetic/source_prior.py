@@ -25,9 +25,13 @@ def upright_axis_angles(rng: np.random.Generator, count: int) -> Float[ndarray, 
     return result
 
 
-def fit_source_prior(seed: int = SOURCE_SEED, count: int = SOURCE_POSES) -> Mixture:
-    """Return the mixture of `count` upright poses; the same seed gives the same one up to rounding."""
-    poses = upright_axis_angles(np.random.default_rng(seed), count)
+def fit_source_prior(seed: int = SOURCE_SEED, count: int | None = None) -> Mixture:
+    """
+    Return the mixture of `count` upright poses (None: as many as the bundled one was fitted to).
+
+    The same seed gives the same one up to rounding.
+    """
+    poses = upright_axis_angles(np.random.default_rng(seed), count or SOURCE_POSES)
     return fit_mixture(poses, GMM_08_COMPONENTS, seed)
 
 
