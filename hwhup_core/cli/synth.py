@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -96,7 +99,7 @@ def _made(request: SynthRequest, body: BodyModel, tasks: list[int]) -> Iterator[
         yield from (_write_one(request, body, subject) for subject in tasks)
         return
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as executor:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as executor:
         jobs = [executor.submit(partial(_write_alone, request), subject) for subject in tasks]
         try:
             for job in as_completed(jobs):
@@ -110,8 +113,18 @@ def _made(request: SynthRequest, body: BodyModel, tasks: list[int]) -> Iterator[
             executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
+    """Take one core, leave Ctrl-C to the parent, and do not outlive it: two runs must not write one subject."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_alone(request: SynthRequest, subject: int) -> int:
@@ -128,5 +141,11 @@ def _write_one(request: SynthRequest, body: BodyModel, subject: int) -> int:
     """Write a subject and return its number."""
     poses = subject_poses(request.config, body, request.seed, subject)
     folder, truth = subject_folder(request.out, subject), truth_file(request.truth, subject)
-    write_subject(folder, truth, poses, request.config, body)
+    try:
+        write_subject(folder, truth, poses, request.config, body)
+    except OSError as error:
+        raise HwhupError(
+            f'Cannot write subject {subject} to {folder}: {error.strerror}. Make room or choose another folder, and '
+            'run the same command again: it goes on.'
+        ) from error
     return subject

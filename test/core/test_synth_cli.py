@@ -126,6 +126,15 @@ def test_a_stopped_run_goes_on_with_whole_subjects(tmp_path, monkeypatch):
     assert read_slp(out).subjects == (1, 2, 3)
 
 
+def test_a_full_disk_is_named(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(verb, 'write_subject', full)
+    assert main(['synth', str(tmp_path / 'beds'), *SMALL, '--subjects', '1']) == 2
+    assert 'No space left on device. Make room' in capsys.readouterr().err
+
+
 def test_a_subject_without_its_truth_is_made_again(made, tmp_path):
     out = tmp_path / 'beds'
     shutil.copytree(made, out)
