@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from tqdm import tqdm
 
@@ -56,6 +56,8 @@ class TestPool:
     weak: WeakPool
     """Its mask is the true one of the visible body, its depth the exact one without cover."""
     truth: LabelledPool
+    postures: Int[ndarray, ' n']
+    """`Posture` numbers."""
 
 
 def sensed_frame(sensed: Sensed, pose: SensedPose) -> Frame:
@@ -121,7 +123,8 @@ def test_pool_of(
         depth=np.repeat(stored_depth(exact[0])[None], count, axis=0),
         mask=np.repeat(exact[1][None], count, axis=0),
     )
-    return TestPool(WeakPool(weak.pictures, labels, weak.joints, weak.names), true_pool_of(pose, truth, body, config))
+    held_out = WeakPool(weak.pictures, labels, weak.joints, weak.names)
+    return TestPool(held_out, true_pool_of(pose, truth, body, config), np.full(count, int(truth.posture)))
 
 
 def _exact(truth: PoseTruth, box: PersonBox, size: int) -> tuple[Float[ndarray, 's s'], Bool[ndarray, 's s']]:
@@ -154,7 +157,12 @@ def labelled_pool(domain: DomainConfig, seed: int, subjects: Sequence[int], conf
 def test_pool(domain: DomainConfig, seed: int, subjects: Sequence[int], config: ObservationConfig) -> TestPool:
     """Return held-out subjects with what they are scored against."""
     parts = _in_parallel(partial(_test_subject, domain, seed, config), list(enumerate(subjects)), 'hold out')
-    return TestPool(join_pools([part.weak for part in parts]), join_pools([part.truth for part in parts]))
+    return _join_test(parts)
+
+
+def _join_test(parts: Sequence[TestPool]) -> TestPool:
+    weak, truth = join_pools([part.weak for part in parts]), join_pools([part.truth for part in parts])
+    return TestPool(weak, truth, np.concatenate([part.postures for part in parts]))
 
 
 def _in_parallel(make: Callable[[Any], R], tasks: Sequence[Any], what: str) -> list[R]:
@@ -189,4 +197,4 @@ def _test_subject(domain: DomainConfig, seed: int, config: ObservationConfig, ta
     parts = [
         test_pool_of(pose, truth, body, place * domain.poses + pose.number - 1, seed, config) for pose, truth in poses
     ]
-    return TestPool(join_pools([part.weak for part in parts]), join_pools([part.truth for part in parts]))
+    return _join_test(parts)
