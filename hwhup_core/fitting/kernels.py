@@ -19,10 +19,10 @@ from numpy import ndarray
 
 from hwhup_core.body.joints import PARENTS_24, index
 from hwhup_core.body.priors import BENDS
+from hwhup_core.compiled import compiled
 from hwhup_core.fitting.energies import CENTER_PX, NEAREST
 from hwhup_core.fitting.folding import BELOW, Pairs
 from hwhup_core.geometry.rotations import SMALL_ANGLE
-from hwhup_core.render.compiled import compiled
 
 PARENTS = np.array(PARENTS_24)
 BEND_COLUMNS = np.array([3 * index(joint) + axis for joint, axis, _ in BENDS])

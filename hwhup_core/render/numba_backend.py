@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from hwhup_core.render.compiled import compiled
+from hwhup_core.compiled import compiled
 
 HALF = np.float32(0.5)
 ZERO = np.float32(0.0)

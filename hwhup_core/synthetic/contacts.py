@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from hwhup_core.body.joints import PARENTS_24
-from hwhup_core.render.compiled import compiled
+from hwhup_core.compiled import compiled
 from hwhup_core.synthetic.capsules import INFANT_CAPSULES, CapsuleBody
 from hwhup_core.synthetic.rotations import joint_rotations, root_rotations
 

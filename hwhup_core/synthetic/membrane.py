@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hwhup_core.render.compiled import compiled
+from hwhup_core.compiled import compiled
 
 EXCESS = 0.01
 """How far a corner of the grid may be lifted over the point of a body that asks for it, metres."""

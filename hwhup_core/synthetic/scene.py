@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
-from hwhup_core.render.compiled import compiled
+from hwhup_core.compiled import compiled
 from hwhup_core.render.numba_backend import depth_buffer
 from hwhup_core.synthetic.solids import Mesh
 from hwhup_core.synthetic.views import View

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from hwhup_core.compiled import compiled
 from hwhup_core.errors import ConfigError
-from hwhup_core.render.compiled import compiled
 
 _LEVELS = 4096
 

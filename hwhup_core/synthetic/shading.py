@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
 from hwhup_core.body.model import BodyModel
-from hwhup_core.render.compiled import compiled
+from hwhup_core.compiled import compiled
 from hwhup_core.render.numba_backend import interpolate
 from hwhup_core.synthetic.crib import CribScene, Material, SceneRender, StaticRender
 from hwhup_core.synthetic.looks import HAIR, SKINS, TILE, WOODS, Look, draw_look

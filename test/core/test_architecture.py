@@ -11,31 +11,34 @@ from hwhup_core.geometry.depth import depth_offset_mean
 
 ROOT = Path(__file__).resolve().parents[2]
 
-BASE = {'types', 'errors', 'config_io'}
+BASE = {'types', 'errors', 'config_io', 'compiled'}
 METHOD = BASE | {'geometry', 'body', 'networks'}
+BELOW_TRAINING = METHOD | {'render', 'synthetic', 'data', 'fitting', 'labeling', 'evaluation', 'inference'}
 CORE_MAY_IMPORT = {
     '__init__': set(),
     'errors': set(),
     'types': set(),
     'config_io': {'errors'},
+    'compiled': set(),
     'geometry': BASE,
     'body': BASE | {'geometry'},
     'networks': BASE | {'geometry', 'body'},
     'render': BASE | {'geometry', 'body'},
     'synthetic': BASE | {'geometry', 'body', 'render'},
-    # How loops are compiled is written down once, in render/compiled.py.
-    'fitting': METHOD | {'render'},
+    'fitting': METHOD,
     'data': METHOD,
     'labeling': METHOD,
     'inference': METHOD | {'render'},
     'evaluation': METHOD | {'render', 'synthetic', 'data', 'inference'},
     # A run ends with the figures of its weights, made by the engine that will run them.
-    'training': METHOD | {'render', 'synthetic', 'data', 'fitting', 'labeling', 'evaluation', 'inference'},
-    'cli': METHOD | {'render', 'synthetic', 'data', 'fitting', 'labeling', 'evaluation', 'training', 'inference'},
+    'training': BELOW_TRAINING,
+    # Whole experiments: pre-train, adapt, evaluate, report.
+    'reproduce': BELOW_TRAINING | {'training'},
+    'cli': BELOW_TRAINING | {'training', 'reproduce'},
 }
 """Folder or file of hwhup_core -> the others it may import."""
 
-ROS_MAY_IMPORT = BASE | {'inference'}
+ROS_MAY_IMPORT = BASE - {'compiled'} | {'inference'}
 ROS_MAY_ALSO_IMPORT = {
     # The live crib and its truth.
     'synthetic_camera_node': {'synthetic', 'body'},

@@ -1,4 +1,4 @@
-"""How the loops of the renderer and of the synthetic images are compiled."""
+"""How the loops of the renderer, the synthetic images and the fit are compiled."""
 
 from __future__ import annotations
 
