@@ -75,11 +75,18 @@ class Truth:
 
 
 class CribStream:
-    """A live crib. The same config, seed and time give the same frame and truth, in any order of calls."""
+    """
+    A live crib. The same config, seeds and time give the same frame and truth, in any order of calls.
 
-    def __init__(self, config: StreamConfig, seed: int) -> None:
+    With an `infant_seed` another infant lies in the crib that `seed` makes: of other shape and looks, at another place,
+    in another motion; crib, camera and light stay.
+    """
+
+    def __init__(self, config: StreamConfig, seed: int, infant_seed: int | None = None) -> None:
         rng = np.random.default_rng(seed)
-        self._config, self._seed = config, seed
+        infant = rng if infant_seed is None else np.random.default_rng((seed, infant_seed))
+        self._config = config
+        self._seeds = (seed,) if infant_seed is None else (seed, infant_seed)
         self._body = load_body(config.body)
         self._faces = self._body.faces.numpy().astype(np.int32)
         self._scene = build_crib(config.crib, rng)
@@ -93,11 +100,14 @@ class CribStream:
         self._static = self._scene.render_static(self._camera, (config.height, config.width), self._view)
         self._appearance = random_appearance(rng)
         self._background = shade_static(self._scene, self._static, self._camera, self._view, self._appearance, rng)
-        self._colors = body_colors(self._body, self._appearance)
-        self._motion = slow_motion(rng, config.motion, config.posture)
+        looks = self._appearance if infant_seed is None else random_appearance(infant)
+        self._colors = body_colors(self._body, looks)
+        self._motion = slow_motion(infant, config.motion, config.posture)
+        self.period = self._motion.period
+        """Seconds until the motion repeats."""
         self._noise = replace(config.noise, focal_px=config.focal_px)
-        self.betas: Float[ndarray, '10'] = np.clip(rng.standard_normal(10), -2.0, 2.0)
-        self._place = random_placement(self._scene, rng, self._reach())
+        self.betas: Float[ndarray, '10'] = np.clip(infant.standard_normal(10), -2.0, 2.0)
+        self._place = random_placement(self._scene, infant, self._reach())
 
     def _reach(self) -> Float[ndarray, '2 2']:
         """Return how far (low, high; x, y) the joints get from the pelvis during the motion, metres."""
@@ -116,7 +126,7 @@ class CribStream:
         translation = resting_translation(vertices, joints[0], self._view, self._scene, self._place)
         vertices, joints = vertices + translation.astype(np.float32), joints + translation
         render = add_body(self._static, vertices, self._faces, self._camera)
-        rng = np.random.default_rng((self._seed, round(abs(time_s) * 1e6)))
+        rng = np.random.default_rng((*self._seeds, round(abs(time_s) * 1e6)))
         color = shade_body(
             self._background, render, vertices, self._faces, self._colors, self._camera, self._view, self._appearance
         )

@@ -30,7 +30,7 @@ from hwhup_core.training.transforms import (
 from hwhup_core.types import BodyParams, CropPinhole, Observation, TensorRecord
 
 Draw = Callable[[Float[ndarray, 'k 2'], np.random.Generator], Transform]
-"""Positions of the joints and randomness -> the transform of one sample."""
+"""Positions of the joints (NaN where there is no label) and randomness -> the transform of one sample."""
 Rngs = Sequence[np.random.Generator]
 """One a sample, so that a sample is the same in whichever process it is drawn."""
 
@@ -91,7 +91,8 @@ def draw_labelled(
 def draw_weak(pool: WeakPool, indices: Int[ndarray, ' b'], rngs: Rngs, draw: Draw, crops: Crops) -> WeakBatch:
     """Return the transformed samples; picture, joints, camera, proxies, depth and mask move together."""
     labels, size = pool.labels, crops.inputs.size
-    moves = [draw(labels.keypoints[i][labels.confidence[i] > 0], rng) for i, rng in zip(indices, rngs)]
+    known = np.where(labels.confidence[indices][..., None] > 0, labels.keypoints[indices], np.nan)
+    moves = [draw(points, rng) for points, rng in zip(known, rngs)]
     swap = _swaps(pool.joints, moves)
     proxies = np.stack([turn_directions(labels.proxies[i], move) for i, move in zip(indices, moves)])
     observation = Observation(
@@ -122,7 +123,9 @@ def _images(
     pictures: Pictures, indices: Int[ndarray, ' b'], moves: Sequence[Transform], rngs: Rngs, crops: Crops
 ) -> Float[Tensor, 'b 3 s s']:
     stack = [
-        pack_channels([_channels(pictures, index, modality, move, rng, crops) for modality in crops.inputs.modalities])
+        pack_channels(
+            [_channels(pictures, int(index), modality, move, rng, crops) for modality in crops.inputs.modalities]
+        )
         for index, move, rng in zip(indices, moves, rngs)
     ]
     return torch.from_numpy(np.stack(stack))

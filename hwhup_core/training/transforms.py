@@ -7,6 +7,7 @@ centre and shifted is what the same pinhole camera sees once it is turned, so bo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
 from numpy import ndarray
 
+from hwhup_core.body.joints import index
 from hwhup_core.errors import ConfigError
 from hwhup_core.geometry.crops import turn_matrix
 
@@ -65,12 +67,71 @@ class BoxAugmentConfig:
             raise ConfigError('turn_share and flip are shares: expected numbers in [0, 1].')
 
 
-def box_transform(points: Float[ndarray, 'k 2'], margin: float, angle: float, flip: bool) -> Transform:
-    """Return the transform to a square box around the turned points, `margin` times their larger extent."""
+@dataclass(frozen=True)
+class LookConfig:
+    """
+    The looks of the engine (`training.pool.AugmentConfig` has the same for SMPL's joints).
+
+    It sees a new person in a wide box of any heading first, then in boxes around its own estimate, turned upright.
+    """
+
+    settled: float = 0.75
+    """Share of samples that are like a later look."""
+    lean: float = 0.3
+    """Standard deviation of the trunk from upright in those, radians."""
+    settled_margin: tuple[float, float] = (1.2, 1.55)
+    """Their side in extents of the joints."""
+    settled_shift: float = 0.04
+    """Their largest shift, in their sides."""
+    turn: float = np.pi
+    """Largest rotation at a first look, radians."""
+    margin: tuple[float, float] = (1.15, 2.4)
+    """Side of a first look in extents of the joints."""
+    shift: float = 0.08
+    """Largest shift at a first look, in sides."""
+    flip: float = 0.5
+    """Share of mirrored samples."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.settled <= 1 or not 0 <= self.flip <= 1:
+            raise ConfigError('settled and flip are shares: expected numbers in [0, 1].')
+        for name in ('settled_margin', 'margin'):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ConfigError(f'{name} is ({low}, {high}). Expected 0 < low <= high.')
+
+
+def box_transform(
+    points: Float[ndarray, 'k 2'], margin: float, angle: float, flip: bool, shift: Float[ndarray, '2'] | None = None
+) -> Transform:
+    """
+    Return the transform to a square box around the turned points, `margin` times their larger extent.
+
+    A point that is not known is NaN. `shift` moves the box, in its sides.
+    """
     turned = points @ turn_matrix(angle).T
-    low, high = turned.min(axis=0), turned.max(axis=0)
+    low, high = np.nanmin(turned, axis=0), np.nanmax(turned, axis=0)
     zoom = 2 / float((high - low).max() * margin)
-    return Transform(angle, zoom, -zoom * (low + high) / 2, flip)
+    offset = -zoom * (low + high) / 2
+    return Transform(angle, zoom, offset if shift is None else offset - 2 * shift, flip)
+
+
+def draw_look(
+    points: Float[ndarray, 'k 2'], rng: np.random.Generator, names: Sequence[str], config: LookConfig
+) -> Transform:
+    """Return one of the engine's looks at the named joints; where the trunk is not known, a first look."""
+    angle, flip = trunk_angle(points, names), bool(rng.random() < config.flip)
+    later = rng.random() < config.settled and np.isfinite(angle)
+    angle = angle + rng.normal(0.0, config.lean) if later else rng.uniform(-config.turn, config.turn)
+    margin = rng.uniform(*(config.settled_margin if later else config.margin))
+    largest = config.settled_shift if later else config.shift
+    return box_transform(points, margin, float(angle), flip, rng.uniform(-largest, largest, 2))
+
+
+def trunk_angle(points: Float[ndarray, 'k 2'], names: Sequence[str]) -> float:
+    """Return how far to turn (radians, from x to y) until `pelvis` to `thorax` points up; NaN where one is unknown."""
+    x, y = points[index('thorax', names)] - points[index('pelvis', names)]
+    return float(-np.pi / 2 - np.arctan2(y, x))
 
 
 def draw_box(points: Float[ndarray, 'k 2'], rng: np.random.Generator, config: BoxAugmentConfig) -> Transform:
