@@ -10,7 +10,7 @@ Metres, camera frame; 0 = hole; pixel centres at .5, so that pixel (x, y) is row
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,16 @@ TORSO = ('left_shoulder', 'right_shoulder', *HIPS, 'pelvis', 'neck', 'thorax', '
 """Joints that `torso_median` trusts, where a set has them."""
 
 
+FLESH: Mapping[str, float] = {
+    'ankle': 0.036, 'knee': 0.061, 'hip': 0.100, 'wrist': 0.032, 'elbow': 0.042, 'shoulder': 0.055, 'thorax': 0.080,
+    'head': 0.072, 'pelvis': 0.130,
+}  # fmt: skip
+"""
+Metres from the skin to a visible joint of the bundled adult, along the ray, lying on any side and seen from above: the
+median where few limbs lie over it. Left and right are alike; a joint without an entry is not moved.
+"""
+
+
 @dataclass(frozen=True)
 class ProxyConfig:
     """What counts as seen, and where the head is."""
@@ -43,9 +53,15 @@ class ProxyConfig:
     hide_holes: bool = True
     """Whether a joint at a hole counts as hidden; the released code keeps it, at the origin of the camera."""
 
+    flesh: float = 0.0
+    """How far a proxy is moved along its ray from the skin into the joint, times `FLESH`; 0 (the paper): not at all."""
+
     def __post_init__(self) -> None:
-        if not 0 <= self.head_ratio <= 1 or self.far <= 0:
-            raise ConfigError(f'head_ratio {self.head_ratio} must be in [0, 1] and far {self.far} above 0.')
+        if not 0 <= self.head_ratio <= 1 or self.far <= 0 or self.flesh < 0:
+            raise ConfigError(
+                f'head_ratio {self.head_ratio} must be in [0, 1], far {self.far} above 0 and flesh {self.flesh} at '
+                'least 0.'
+            )
 
 
 RELEASED_CODE = ProxyConfig(hide_holes=False)
@@ -101,9 +117,16 @@ def joint_proxies(
     """
     inside, measured = depth_at(depth, joints.pixels)
     known = np.where(inside[:, None], joints.pixels, (intrinsics.cx, intrinsics.cy))
-    points = rays(intrinsics, known) * measured[:, None]
+    lines = rays(intrinsics, known)
+    deeper = config.flesh * flesh_of(joints.names) / np.linalg.norm(lines, axis=1)
+    points = lines * np.where(measured > 0, measured + deeper, 0.0)[:, None]
     visible = joints.visible & inside & (measured <= config.far)
     return Proxies(points, visible & (measured > 0) if config.hide_holes else visible)
+
+
+def flesh_of(names: Sequence[str]) -> Float[ndarray, ' k']:
+    """Return how far each joint lies below the skin, metres, see `FLESH`."""
+    return np.array([FLESH.get(name.removeprefix('left_').removeprefix('right_'), 0.0) for name in names])
 
 
 def depth_at(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from hwhup_core.errors import ConfigError
+from hwhup_core.geometry.proxies import ProxyConfig
 from hwhup_core.networks.compact import CompactConfig
 from hwhup_core.networks.packing import InputConfig, Modality
 from hwhup_core.training.loop import LoopConfig
@@ -49,12 +50,12 @@ class TableConfig:
     """On the bed, every column and the oracle alike."""
     stage_two_epoch: int = 10
     """First epoch with rendered depth; column `2d_d` has it from the first."""
-    depth_weight: float = 1.0
-    """Of LD, against the released 1."""
-    depth_penalty: str = 'l2'
+    proxy_weight: float = 7.5
+    """Times the released weight of L3D, for a network that has few steps to learn from it."""
     batch_size: int = 32
     augment: BoxAugmentConfig = field(default_factory=BoxAugmentConfig)
-    observation: ObservationConfig = field(default_factory=ObservationConfig)
+    observation: ObservationConfig = field(default_factory=lambda: ObservationConfig(proxy=ProxyConfig(flesh=1.0)))
+    """Proxies are moved from the skin into the joint; at the skin they bend the body, see `geometry.proxies.FLESH`."""
     bfloat16: bool = True
     """Whether the network's convolutions run in bfloat16."""
 
@@ -85,8 +86,7 @@ class TableConfig:
             stage,
             epochs=self.adapt.epochs if stage.epochs else 0,
             stage_two_epoch=self.stage_two_epoch if later else 0,
-            weights=replace(stage.weights, depth=stage.weights.depth * self.depth_weight),
-            depth_term=replace(stage.depth_term, penalty=self.depth_penalty),
+            weights=replace(stage.weights, proxies=stage.weights.proxies * self.proxy_weight),
             cleaning=self.observation.cleaning,
             proxy=self.observation.proxy,
         )
@@ -99,9 +99,9 @@ _SMALL_NET = CompactConfig(
 
 SMALL = TableConfig(
     network=_SMALL_NET,
-    pretrain=LoopConfig(epochs=20, gradient_every=0),
+    pretrain=LoopConfig(epochs=12, gradient_every=0),
     adapt=LoopConfig(epochs=24, gradient_every=4),
-    stage_two_epoch=8,
+    stage_two_epoch=14,
 )
 """Two cores, under an hour in all."""
 
@@ -117,8 +117,8 @@ FULL_SIZE = TableConfig(
     pretrain=LoopConfig(epochs=40, learning_rate=3e-4, gradient_every=0),
     adapt=replace(_PAPER_LOOP, epochs=30),
     stage_two_epoch=10,
+    proxy_weight=1.0,
     batch_size=64,
-    bfloat16=True,
 )
 """One GPU: the paper's 4,050 poses, 30 epochs of batch 64 at 5e-5, Stage II from epoch 10."""
 

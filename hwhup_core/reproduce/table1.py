@@ -58,7 +58,7 @@ def run_table(config: TableConfig, run: Path, processes: int) -> dict[str, Path]
     _make_pools(config, run)
     _pretrain(config, run)
     _static_fits(config, run)
-    waiting = [column for column in _longest_first() if not scores_file(run, column).exists()]
+    waiting = [column for column in _in_order() if not scores_file(run, column).exists()]
     if processes > 1 and len(waiting) > 1:
         context = multiprocessing.get_context('spawn')
         with ProcessPoolExecutor(min(processes, len(waiting)), mp_context=context) as executor:
@@ -69,9 +69,9 @@ def run_table(config: TableConfig, run: Path, processes: int) -> dict[str, Path]
     return {column: scores_file(run, column) for column in COLUMNS}
 
 
-def _longest_first() -> Sequence[str]:
-    """Return the columns in the order that fills two cores best: those with fits and rendering take longest."""
-    order = ('full', 'no_prior', '3d_dp_vis', '3d_dp', 'fine_tuned', '2d_d', 'without_loop', ORACLE, 'pre_trained')
+def _in_order() -> Sequence[str]:
+    """Return the columns as they are trained: first those that say whether the method works, then the longest."""
+    order = ('full', ORACLE, 'no_prior', 'fine_tuned', '3d_dp_vis', '3d_dp', '2d_d', 'without_loop', 'pre_trained')
     assert set(order) == set(COLUMNS)
     return order
 

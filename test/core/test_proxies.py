@@ -45,6 +45,20 @@ def test_a_proxy_is_the_point_of_its_nearest_pixel():
     assert proxies.visible.all()
 
 
+def test_flesh_moves_a_proxy_along_its_ray_into_the_joint():
+    depth = np.full((8, 10), 2.0)
+    depth[0, 0] = 0
+    pixels = np.array([[5.0, 4.0], [9.5, 4.0], [0.5, 0.5]])
+    joints = Joints2D(('right_hip', 'left_knee', 'left_hip'), pixels, np.ones(3, bool))
+    skin = joint_proxies(depth, joints, CAMERA, ProxyConfig()).points
+    inside = joint_proxies(depth, joints, CAMERA, ProxyConfig(flesh=0.5)).points
+    np.testing.assert_allclose(inside[0], [0, 0, 2.05])
+    # Along the ray, not along z; a hole stays at the origin.
+    np.testing.assert_allclose(np.linalg.norm(inside[1] - skin[1]), 0.061 / 2)
+    np.testing.assert_allclose(np.cross(inside[1], skin[1]), 0, atol=1e-12)
+    np.testing.assert_array_equal(inside[2], 0)
+
+
 def test_the_gate_hides_occluded_hole_outside_far_and_unknown():
     depth = np.full((8, 10), 2.0)
     depth[0, 0], depth[0, 1] = 0, 2.5
