@@ -18,6 +18,8 @@ JOINTS = 16
 ORACLE = 'oracle'
 COLUMNS = (*TABLE_ONE, ORACLE)
 """The paper's eight, and the network that is shown the target's true 3D."""
+NEEDED = ('pre_trained', 'fine_tuned', 'full', ORACLE)
+"""Columns without which there is nothing to compare."""
 SENSED = {Modality.DEPTH: 'depth', Modality.RGB: 'color', Modality.INFRARED: 'infrared', Modality.PRESSURE: 'pressure'}
 
 

@@ -97,7 +97,7 @@ def _interval(interval: Interval) -> dict[str, float]:
 
 def out_of_order(columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return one line for each neighbour in the paper's order of depth errors that is the other way round here."""
-    order = sorted(PAPER_MM, key=lambda name: -PAPER_MM[name])
+    order = sorted(set(PAPER_MM) & set(columns), key=lambda name: -PAPER_MM[name])
     lines = []
     for worse, better in pairwise(order):
         here = [columns[name]['aligned_depth_error_mm'] for name in (worse, better)]
