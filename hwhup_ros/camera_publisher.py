@@ -16,18 +16,19 @@ SETTLE_S = 0.5
 
 
 class CameraPublisher:
-    """Publishes frames on `image`, `depth` and `camera_info`, all with the same header."""
+    """Publishes frames on `image`, `depth` (unless the camera has none) and `camera_info`, all with the same header."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, has_depth: bool = True) -> None:
         self._image = node.create_publisher(Image, 'image', QoSProfile(depth=5))
-        self._depth = node.create_publisher(Image, 'depth', QoSProfile(depth=5))
+        self._depth = node.create_publisher(Image, 'depth', QoSProfile(depth=5)) if has_depth else None
         self._info = node.create_publisher(CameraInfo, 'camera_info', QoSProfile(depth=5))
         self._listeners = (0, 0, 0)
         self._since = time.monotonic()
 
     def subscribers_settled(self) -> bool:
         """Return whether somebody listens and no new listener came for a moment; ask again and again."""
-        image, depth, info = (one.get_subscription_count() for one in (self._image, self._depth, self._info))
+        publishers = (self._image, self._depth, self._info)
+        image, depth, info = (0 if one is None else one.get_subscription_count() for one in publishers)
         if (image, depth, info) != self._listeners:
             self._listeners, self._since = (image, depth, info), time.monotonic()
         return info > 0 and image + depth > 0 and time.monotonic() - self._since >= SETTLE_S
@@ -39,6 +40,6 @@ class CameraPublisher:
             self._info.publish(conversions.from_intrinsics(frame.intrinsics, header))
         if frame.color is not None:
             self._image.publish(images.from_array(frame.color, 'rgb8', header))
-        if frame.depth is not None:
+        if frame.depth is not None and self._depth is not None:
             millimetres = images.depth_pixels(frame.depth, '16UC1')
             self._depth.publish(images.from_array(millimetres, '16UC1', header))

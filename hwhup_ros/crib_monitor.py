@@ -44,6 +44,8 @@ class Arguments:
     view_port: int | None
     """Port of the live view; None: no live view."""
     use_depth: bool | None
+    """None: as the parameter file says. Without, the synthetic camera publishes none either."""
+    weights: str | None
     """None: as the parameter file says."""
     ros_args: tuple[str, ...]
     """What followed --ros-args."""
@@ -76,6 +78,7 @@ def parse(argv: list[str]) -> Arguments:
     parser.add_argument(
         '--depth', action=argparse.BooleanOptionalAction, help='use depth images, or not even where they are there'
     )
+    parser.add_argument('--weights', metavar='NAME', help='bundled weights, or a .safetensors file with its card')
     own, ros_args = split_ros_args(argv)
     given = parser.parse_args(own)
     if given.replay is not None and not given.replay.expanduser().exists():
@@ -93,6 +96,7 @@ def parse(argv: list[str]) -> Arguments:
         overlay=given.overlay,
         view_port=given.view,
         use_depth=given.depth,
+        weights=given.weights,
         ros_args=tuple(ros_args),
     )
 

@@ -50,7 +50,7 @@ class KeptFrames:
         self._next_ns = 0
         self._recent: dict[str, OrderedDict[int, bytes]] = {'image': OrderedDict(), 'depth': OrderedDict()}
         self._intrinsics: Intrinsics | None = None
-        self._sample: list[tuple[int, BodyEstimate, np.ndarray | None]] = []
+        self._sample: list[tuple[BodyEstimate, np.ndarray | None, bool]] = []
         self._last_good: tuple[BodyEstimate, bytes | None, bytes | None] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix='hwhup_frames_')
         qos = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -64,10 +64,12 @@ class KeptFrames:
         if color is None and depth is None:
             return
         self._last_good = (estimate, color, depth)
-        if depth is not None and estimate.stamp_ns >= self._next_ns and len(self._sample) < self._size:
+        if estimate.stamp_ns >= self._next_ns and len(self._sample) < self._size:
             self._next_ns = estimate.stamp_ns + self._period_ns
-            self._path(estimate.stamp_ns).write_bytes(depth)
-            self._sample.append((estimate.stamp_ns, estimate, truth))
+            kept = color if depth is None else depth
+            assert kept is not None
+            self._path(estimate.stamp_ns).write_bytes(kept)
+            self._sample.append((estimate, truth, depth is not None))
 
     def last_good(self) -> KeptFrame | None:
         """Return the newest frame with a good pose, with colour and depth where the camera has them."""
@@ -77,9 +79,11 @@ class KeptFrames:
         return KeptFrame(self._frame(estimate, color, depth), estimate, None)
 
     def sample(self) -> Iterator[KeptFrame]:
-        """Return the frames of the sample, depth only."""
-        for stamp_ns, estimate, truth in self._sample:
-            yield KeptFrame(self._frame(estimate, None, self._path(stamp_ns).read_bytes()), estimate, truth)
+        """Return the frames of the sample, with depth only, or with colour only where there was no depth."""
+        for estimate, truth, is_depth in self._sample:
+            kept = self._path(estimate.stamp_ns).read_bytes()
+            color, depth = (None, kept) if is_depth else (kept, None)
+            yield KeptFrame(self._frame(estimate, color, depth), estimate, truth)
 
     def close(self) -> None:
         """Delete the temporary files."""

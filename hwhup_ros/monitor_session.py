@@ -76,6 +76,9 @@ def parameters_of(arguments: Arguments) -> dict[str, Any]:
         given['viewer'] = {'port': arguments.view_port}
     if arguments.use_depth is not None:
         given['pose_node'] = {'use_depth': arguments.use_depth}
+        given['synthetic_camera_node'] = {'publish_depth': arguments.use_depth}
+    if arguments.weights is not None:
+        given.setdefault('pose_node', {})['engine'] = {'weights': arguments.weights}
     return {f'/**/{node}': {'ros__parameters': values} for node, values in given.items()}
 
 
@@ -219,6 +222,7 @@ def summary_table(summary: dict[str, Any]) -> str:
     latency = summary['latency_ms']
     joint, mean_joint = summary['joint_error_mm'], summary['mean_pose_joint_error_mm']
     depth, mean_depth = summary['aligned_depth_error_mm'], summary['mean_pose_aligned_depth_error_mm']
+    spread = summary['joint_error_interval_mm']
     rows = {
         'frames published / answered / refused': (
             f'{summary["frames_published"]} / {summary["answered"]} / {summary["refused"]}'
@@ -228,8 +232,14 @@ def summary_table(summary: dict[str, Any]) -> str:
         'rate': f'{summary["rate_hz"]} Hz',
         'latency p50 / p95 / max': f'{latency["p50"]} / {latency["p95"]} / {latency["max"]} ms',
         'markers, faces a mesh': f'{summary["markers_published"]}, {summary["mesh_faces_per_marker"]}',
-        'aligned depth error': f'{depth} mm (mean pose {mean_depth} mm)',
-        'joint error': 'unknown, there is no truth' if joint is None else f'{joint} mm (mean pose {mean_joint} mm)',
+        'aligned depth error': (
+            'unknown, there is no depth' if depth is None else f'{depth} mm (mean pose {mean_depth} mm)'
+        ),
+        'joint error': (
+            'unknown, there is no truth'
+            if joint is None
+            else f'{joint} mm, {spread["low"]} to {spread["high"]} (mean pose {mean_joint} mm)'
+        ),
         'memory start / end': f'{summary["rss_mb"]["start"]} / {summary["rss_mb"]["end"]} MB',
     }
     width = max(map(len, rows))

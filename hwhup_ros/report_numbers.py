@@ -18,6 +18,9 @@ MOST_WAITING = 5_000
 WARM_UP_S = 3.0
 WARM_UP_SHARE = 0.2
 """Rate, latency and memory are measured after the first seconds of a run, or after this share of a short one."""
+BLOCK_S = 5.0
+"""Frames of one such piece of a run count as one sample: an infant moves slowly."""
+BOOTSTRAP_ROUNDS = 1000
 UNKNOWN = float('nan')
 
 
@@ -138,6 +141,9 @@ def summarise(records: Records, run: Run, baseline: Baseline) -> dict[str, Any]:
         'aligned_depth_error_mm': mean(1e3 * pose.aligned_depth_error_m for pose in records.poses),
         'mean_pose_aligned_depth_error_mm': mean(1e3 * error for error in baseline.aligned_depth_errors_m),
         'joint_error_mm': mean(1e3 * pose.joint_error_m for pose in records.poses),
+        'joint_error_interval_mm': block_interval(
+            [pose.received_s for pose in records.poses], [1e3 * pose.joint_error_m for pose in records.poses]
+        ),
         'mean_pose_joint_error_mm': mean(1e3 * error for error in baseline.joint_errors_m),
         'mean_pose_frames': max(len(baseline.aligned_depth_errors_m), len(baseline.joint_errors_m)),
         'rss_mb': {
@@ -155,6 +161,7 @@ def summarise(records: Records, run: Run, baseline: Baseline) -> dict[str, Any]:
             'latency is from the stamp of the image to the publishing of its pose',
             'refused frames could not be used; they are among the dropped ones, by their reason',
             'joint errors are over 24 joints after the pelvises were put together',
+            f'their 95 % interval is a bootstrap over pieces of {BLOCK_S:.0f} s: frames in a row resemble each other',
             'the mean pose is that of the network, placed at the same box, on mean_pose_frames of the frames',
         ],
     }
@@ -178,6 +185,23 @@ def mean(numbers: Iterable[float]) -> float | None:
     """Return the mean of the known numbers."""
     known = _known(numbers)
     return rounded(float(known.mean())) if known.size else None
+
+
+def block_interval(moments: list[float], numbers: list[float]) -> dict[str, float | None]:
+    """Return low and high of the 95 % bootstrap interval of the mean over pieces of a run; None for a short one."""
+    times, values = np.array(moments, dtype=float), np.array(numbers, dtype=float)
+    known = np.isfinite(values)
+    if not known.any():
+        return {'low': None, 'high': None}
+    times, values = times[known], values[known]
+    piece = np.floor((times - times[0]) / BLOCK_S).astype(int)
+    sums, counts = np.bincount(piece, values), np.bincount(piece)
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    if len(counts) < 2:
+        return {'low': None, 'high': None}
+    drawn = np.random.default_rng(0).integers(0, len(counts), (BOOTSTRAP_ROUNDS, len(counts)))
+    low, high = np.percentile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [2.5, 97.5])
+    return {'low': rounded(float(low)), 'high': rounded(float(high))}
 
 
 def spread(numbers: Iterable[float]) -> dict[str, float | None]:

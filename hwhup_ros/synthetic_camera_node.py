@@ -39,6 +39,8 @@ class SyntheticCameraConfig:
     """The same seed gives the same infant, crib and motion."""
     wait_for_subscribers: bool = True
     """Publish the first frame only when somebody listens."""
+    publish_depth: bool = True
+    """Whether the camera has depth; without, there is no topic `depth`, and `truth` is as exact as ever."""
     body: str = StreamConfig.body
     """Bundled body, or the path of a body file."""
     width: int = field(default=StreamConfig.width, metadata={'range': (16, 4096)})
@@ -83,7 +85,7 @@ class SyntheticCameraNode(Node):
         self.published = 0
         self._stream = CribStream(self.config.stream_config(), self.config.seed)
         self._body = load_body(self.config.body)
-        self._camera = CameraPublisher(self)
+        self._camera = CameraPublisher(self, self.config.publish_depth)
         self._truth = self.create_publisher(SmplPoseArray, 'truth', QoSProfile(depth=10))
         self._rendered: queue.Queue[tuple[Frame, Truth]] = queue.Queue(RENDERED_AHEAD)
         self._stop = threading.Event()
