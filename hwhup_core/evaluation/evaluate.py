@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from hwhup_core.body.model import BodyModel, load_body
 from hwhup_core.errors import HwhupError
-from hwhup_core.evaluation.metrics import Interval, bootstrap_interval, mpjpe, pa_mpjpe
+from hwhup_core.evaluation.metrics import Interval, bootstrap_interval, cluster_interval, mpjpe, pa_mpjpe
 from hwhup_core.geometry.crops import crop_intrinsics
 from hwhup_core.inference.config import EngineConfig
 from hwhup_core.inference.engine import Engine, build_engine
 from hwhup_core.networks.mean import prediction_from_numbers
 from hwhup_core.synthetic.crops import CropSampling, sample_crops
+from hwhup_core.synthetic.site import SiteConfig, site_moments
 from hwhup_core.types import Frame, State
 
 FRAME_SIZE = 320
@@ -40,6 +41,8 @@ class LabelledFrame:
     frame: Frame
     joints: Float[ndarray, '24 3']
     """Camera frame, metres."""
+    subject: int = 0
+    """Whose frame it is; frames of one subject resemble each other. 0: of somebody else in every frame."""
 
 
 def held_out_frames(body: BodyModel, seed: int, count: int) -> Iterator[LabelledFrame]:
@@ -54,6 +57,13 @@ def held_out_frames(body: BodyModel, seed: int, count: int) -> Iterator[Labelled
             yield LabelledFrame(frame, samples.joints[index])
 
 
+def site_frames(config: SiteConfig, infants: Sequence[int]) -> Iterator[LabelledFrame]:
+    """Yield colour frames, without depth, of these infants (seeds) at the site, with the truth."""
+    for infant in infants:
+        for moment in site_moments(config, infant):
+            yield LabelledFrame(replace(moment.frame, depth=None), moment.truth.joints, infant)
+
+
 @dataclass(frozen=True)
 class Answers:
     """Estimates beside truth and mean pose, one row a frame that got an estimate."""
@@ -64,13 +74,15 @@ class Answers:
     aligned_depth_error: Float[ndarray, ' n']
     sigma: Float[ndarray, 'n 24']
     """Standard deviations that the engine claimed, metres."""
+    subject: Int[ndarray, ' n']
+    """As the frames have it."""
     missed: int
     """Frames in which the engine saw no person although one is there."""
 
 
 def collect_answers(engine: Engine, frames: Iterable[LabelledFrame]) -> Answers:
     """Run the engine on every frame as if it were the first one."""
-    rows: list[tuple[ndarray, ndarray, ndarray, float, ndarray]] = []
+    rows: list[tuple[ndarray, ndarray, ndarray, float, ndarray, int]] = []
     missed = 0
     mean_joints = mean_pose_joints(engine)
     for labelled in frames:
@@ -80,11 +92,11 @@ def collect_answers(engine: Engine, frames: Iterable[LabelledFrame]) -> Answers:
             missed += 1
             continue
         error, sigma = estimate.aligned_depth_error, estimate.joint_sigma
-        rows.append((estimate.joint_positions, mean_joints, labelled.joints, error, sigma))
+        rows.append((estimate.joint_positions, mean_joints, labelled.joints, error, sigma, labelled.subject))
     if not rows:
         raise HwhupError(f'The engine saw no person in any of {missed} held-out frames. The weights are not trained.')
-    predicted, mean_pose, true, errors, sigmas = (np.stack(column) for column in zip(*rows))
-    return Answers(predicted, mean_pose, true, errors, sigmas, missed)
+    predicted, mean_pose, true, errors, sigmas, subjects = (np.stack(column) for column in zip(*rows))
+    return Answers(predicted, mean_pose, true, errors, sigmas, subjects, missed)
 
 
 def mean_pose_joints(engine: Engine) -> Float[ndarray, '24 3']:
@@ -97,12 +109,20 @@ def mean_pose_joints(engine: Engine) -> Float[ndarray, '24 3']:
 
 
 def evaluate_engine(engine: Engine, frames: Iterable[LabelledFrame]) -> dict[str, Interval]:
-    """Return the figures of a weights card, millimetres (shares for `missed`), each with its 95 % interval."""
-    answers = collect_answers(engine, frames)
+    """Return the figures of a weights card, see `figures_of`."""
+    return figures_of(collect_answers(engine, frames))
+
+
+def figures_of(answers: Answers) -> dict[str, Interval]:
+    """
+    Return millimetres (shares for `missed`), each with its 95 % interval over frames; without depth, no depth error.
+
+    Frames of one subject count as if they were of many: see `subject_interval` for an interval over subjects.
+    """
     missed = np.concatenate([np.ones(answers.missed), np.zeros(len(answers.true))])
     error = mpjpe(answers.predicted, answers.true)
     mean_error = mpjpe(answers.mean_pose, answers.true)
-    return {
+    figures = {
         'joint_error_mm': bootstrap_interval(1000 * error),
         'mean_pose_joint_error_mm': bootstrap_interval(1000 * mean_error),
         'joint_error_over_mean_pose': _ratio_interval(error, mean_error),
@@ -110,6 +130,14 @@ def evaluate_engine(engine: Engine, frames: Iterable[LabelledFrame]) -> dict[str
         'aligned_depth_error_mm': bootstrap_interval(1000 * answers.aligned_depth_error),
         'missed': bootstrap_interval(missed),
     }
+    if not np.isfinite(answers.aligned_depth_error).any():
+        del figures['aligned_depth_error_mm']
+    return figures
+
+
+def subject_interval(answers: Answers) -> Interval:
+    """Return the joint error, millimetres, with the 95 % interval of a bootstrap over subjects."""
+    return cluster_interval(1000 * mpjpe(answers.predicted, answers.true), answers.subject)
 
 
 def _ratio_interval(error: Float[ndarray, ' n'], baseline: Float[ndarray, ' n']) -> Interval:
