@@ -40,7 +40,7 @@ def scores(mpjpe, depth=None, subjects=(1, 1, 2, 2)):
     numbers = np.arange(n)
     tags = FrameTags(np.array(subjects), numbers, np.array(['uncover'] * n), np.ones(n, int))
     depth = mpjpe if depth is None else np.array(depth, float)
-    rest = {name: mpjpe for name in ('mask_iou', 'pa_mpjpe_mm', 'pve_mm', 'pck', 'pckh')}
+    rest = dict.fromkeys(('mask_iou', 'pa_mpjpe_mm', 'pve_mm', 'pck', 'pckh'), mpjpe)
     return PersonScores(
         aligned_depth_error_mm=depth, masked_aligned_depth_error_mm=depth, median_aligned_depth_error_mm=depth,
         mpjpe_mm=mpjpe, joint_errors_mm=np.tile(mpjpe[:, None], (1, 24)), skipped=np.zeros(n, bool), tags=tags, **rest,
