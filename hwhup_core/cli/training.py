@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from hwhup_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hwhup_core.evaluation.metrics import Interval
+    from hwhup_core.networks.card import Measurement
 
 
 def train(config: Path, out: Path | None) -> int:
@@ -34,17 +40,27 @@ def evaluate(weights: str, body: str, count: int | None, seed: int | None) -> in
 
     engine = build_engine(EngineConfig(weights=weights, body=body))
     card = engine.loaded.card
+    if 'record' in card.training_config:
+        from hwhup_core.reproduce.crib_rgb_card import card_frames
+
+        print(f'weights {card.weights_hash[:12]}, body {card.body_id}, colour frames of infants at their site')
+        _print_figures(evaluate_engine(engine, card_frames(card, count, seed)), card.metrics)
+        return 0
     count = count or int(card.training_config.get('held_out', 500))
     seed = card.seed + HELD_OUT_SEED if seed is None else seed
     frames = tqdm(held_out_frames(load_body(body), seed, count), total=count, unit='frame', disable=None)
     measured = evaluate_engine(engine, frames)
     print(f'weights {card.weights_hash[:12]}, body {card.body_id}, {count} held-out frames, seed {seed}')
+    _print_figures(measured, card.metrics)
+    return 0
+
+
+def _print_figures(measured: Mapping[str, Interval], metrics: Mapping[str, Measurement]) -> None:
     print(f'{"":28} {"measured":>10} {"95 % interval":>20} {"card":>10}')
     for name, interval in measured.items():
-        claimed = card.metrics.get(name)
+        claimed = metrics.get(name)
         spread = f'{interval.low:.3f} .. {interval.high:.3f}'
         print(f'{name:28} {interval.mean:10.3f} {spread:>20} {"-" if claimed is None else f"{claimed.value:.3f}":>10}')
-    return 0
 
 
 def evaluate_stored(weights: str, body: str | None, data: Path, truth: Path | None, out: Path) -> int:
