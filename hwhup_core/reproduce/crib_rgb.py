@@ -76,7 +76,7 @@ def train_source(network: nn.Module, body: BodyModel, pool: LabelledPool, config
     batches = PoolBatches(batch, pool.names, config.batch_size, config.seed)
     step = LabelledStep(body, keypoint_set(JOINTS), bfloat16=True)
     loop = LoopConfig(epochs=config.source_epochs, learning_rate=config.learning_rate, gradient_every=0)
-    run_loop(network, batches, step, lambda _: {}, loop, run, json.dumps(to_plain(config)))
+    run_loop(network, batches, step, lambda _: {}, loop, run, json.dumps(to_plain(config.before_the_site())))
 
 
 def adapt_to_site(network: nn.Module, body: BodyModel, pool: WeakPool, config: CribRgbConfig, run: Path) -> None:

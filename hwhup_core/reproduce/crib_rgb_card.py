@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from tqdm import tqdm
 
 from hwhup_core.body.keypoint_sets import point_map, set_of_joints
 from hwhup_core.body.model import BodyModel
-from hwhup_core.config_io import to_plain
+from hwhup_core.config_io import from_plain, to_plain
+from hwhup_core.errors import ConfigError
 from hwhup_core.evaluation.evaluate import (
     IDENTITY_CALIBRATION,
     Answers,
@@ -77,6 +80,20 @@ def _frames(config: CribRgbConfig, first: int, what: str) -> Iterator[LabelledFr
     infants = range(first, first + config.test_infants)
     total = config.test_infants * config.test_frames
     return iter(tqdm(site_frames(config.held_out(), infants), total=total, unit='frame', desc=what))
+
+
+def card_frames(card: ModelCard, count: int | None, first: int | None) -> Iterator[LabelledFrame]:
+    """
+    Yield the held-out frames that the card's figures are over, behind a progress bar.
+
+    `count` and `first` (infant) choose others, which are not for comparing with the card.
+    """
+    config = from_plain(card.training_config, CribRgbConfig, 'training_config of the card')
+    if first is not None and first < CALIBRATION_INFANTS:
+        raise ConfigError(f'Infants from {first} on were recorded for training. Choose {CALIBRATION_INFANTS} or more.')
+    if count is not None:
+        config = replace(config, test_infants=math.ceil(count / config.test_frames))
+    return islice(_frames(config, TEST_INFANTS if first is None else first, 'evaluate'), count)
 
 
 def _card(body: BodyModel, config: CribRgbConfig, pool: LabelledPool | WeakPool, command: str) -> ModelCard:

@@ -33,23 +33,27 @@ class CribRgbConfig:
     )
     """Where truth is: upright infants in rooms."""
     source_subjects: int = 150
-    source_epochs: int = 30
+    source_epochs: int = 14
     record: RecordConfig = field(default_factory=RecordConfig)
     """The site, and how it is labelled."""
-    infants: int = 48
+    infants: int = 36
     """Recorded at the site, from number 1."""
-    epochs: int = 24
+    epochs: int = 12
     """Of the adaptation."""
-    stage_two_epoch: int = 12
+    stage_two_epoch: int = 7
     """From which on rendered depth takes the place of the proxies."""
+    proxy_weight: float = 7.5
+    """Times the released weight of L3D, see `TableConfig`."""
+    betas_weight: float = 30.0
+    """Times the released weight of the shape part of LSMPL, see `TableConfig`."""
     learning_rate: float = 1e-3
     """Peak of both trainings."""
     batch_size: int = 32
     gain: float = 0.4
     """Largest relative change of a colour channel's brightness."""
-    test_infants: int = 30
+    test_infants: int = 20
     """Infants at the site, never recorded, that the figures are over, and as many for the calibration."""
-    test_frames: int = 8
+    test_frames: int = 6
     """Of each of them."""
     network: CompactConfig = field(
         default_factory=lambda: CompactConfig(
@@ -68,9 +72,29 @@ class CribRgbConfig:
     def stage(self) -> StageConfig:
         """Return the paper's full method before the real camera; without a Stage II where it would start too late."""
         method = FULL if self.stage_two_epoch < self.epochs else DP_VIS
-        stage = replace(method, epochs=self.epochs, stage_two_epoch=self.stage_two_epoch)
+        weights = replace(
+            method.weights,
+            proxies=method.weights.proxies * self.proxy_weight,
+            betas=method.weights.betas * self.betas_weight,
+        )
+        stage = replace(
+            method,
+            epochs=self.epochs,
+            stage_two_epoch=self.stage_two_epoch,
+            weights=weights,
+            cleaning=self.record.observation.cleaning,
+            proxy=self.record.observation.proxy,
+        )
         return for_joint_set(with_true_camera(stage), len(keypoint_set(JOINTS).joints))
 
     def held_out(self) -> SiteConfig:
         """Return how infants at the site are watched that figures and calibration are over."""
         return replace(self.record.site, frames=self.test_frames)
+
+    def before_the_site(self) -> CribRgbConfig:
+        """Return the configuration with the defaults of all that the training on the source domain does not know."""
+        known = ('body', 'seed', 'source', 'source_subjects', 'source_epochs', 'learning_rate', 'batch_size', 'gain')
+        kept = {name: getattr(self, name) for name in (*known, 'network', 'inputs', 'looks')}
+        observation = replace(RecordConfig().observation, picture=self.record.observation.picture)
+        observation = replace(observation, margin=self.record.observation.margin)
+        return CribRgbConfig(record=RecordConfig(observation=observation), **kept)
