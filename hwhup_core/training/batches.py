@@ -18,6 +18,7 @@ from hwhup_core.body.joints import flip as flipped_order
 from hwhup_core.errors import ConfigError
 from hwhup_core.fitting.best_fit import Augmentation, to_augmented
 from hwhup_core.networks.packing import InputConfig, Modality, crop_channels, pack_channels
+from hwhup_core.training.distributed import share_of
 from hwhup_core.training.pools import LabelledPool, Pictures, WeakPool
 from hwhup_core.training.transforms import (
     Transform,
@@ -202,6 +203,7 @@ class PoolBatches(Generic[B]):
 
     def epoch(self, epoch: int, rank: int = 0, world: int = 1) -> Iterator[B]:
         """Yield this process's share of the batches of an epoch, in the same order everywhere."""
+        share_of(self.batch_size, rank, world)  # Refuses a batch with fewer samples than processes.
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(len(self._names))[: len(self) * self.batch_size].reshape(len(self), -1)
         seeds = rng.integers(0, 2**63, len(order))

@@ -6,19 +6,14 @@ The two never meet in one pool: who adapts is given a `WeakPool`; the truth of a
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from tqdm import tqdm
 
 from hwhup_core.body.joints import SLP_14
 from hwhup_core.body.keypoint_sets import keypoint_set, point_map
@@ -30,23 +25,20 @@ from hwhup_core.synthetic.domain import Cover, DomainConfig, PoseTruth, Sensed, 
 from hwhup_core.synthetic.subjects import subject_poses
 from hwhup_core.training.observe import (
     ObservationConfig,
+    picture_of_infrared,
+    picture_of_pressure,
     stored_depth,
     true_labels,
     weak_labels,
     wide_box,
     wide_pictures,
 )
+from hwhup_core.training.parallel import in_parallel
 from hwhup_core.training.pools import LabelledPool, WeakPool, join_pools
 from hwhup_core.types import BodyParams, Frame, PersonBox
 
-R = TypeVar('R')
-
 JOINTS = 'slp_16'
 """Key point set of all pools made here."""
-INFRARED_RANGE = (293.15, 313.15)
-"""Kelvin that SLP's 8-bit pictures spread over 0..1."""
-PRESSURE_MAX = 94.0
-"""Kilopascals at 1, the largest of SLP's mat."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +55,13 @@ class TestPool:
 def sensed_frame(sensed: Sensed, pose: SensedPose) -> Frame:
     """Return one cover's pictures as the frame that a network would be given live."""
     infrared, pressure = sensed.infrared, sensed.pressure
-    low, high = INFRARED_RANGE
     return Frame(
         stamp_ns=1,
         frame_id='synthetic',
         color=sensed.color,
         depth=sensed.depth,
-        infrared=None if infrared is None else np.clip((infrared - low) / (high - low), 0, 1).astype(np.float32),
-        pressure=None if pressure is None else np.clip(pressure / PRESSURE_MAX, 0, 1).astype(np.float32),
+        infrared=None if infrared is None else picture_of_infrared(infrared),
+        pressure=None if pressure is None else picture_of_pressure(pressure),
         intrinsics=pose.intrinsics,
     )
 
@@ -146,30 +137,23 @@ def named_joints(truth: PoseTruth, body: BodyModel) -> Float[ndarray, 'k 3']:
 
 def weak_pool(domain: DomainConfig, seed: int, subjects: Sequence[int], config: ObservationConfig) -> WeakPool:
     """Return the weak labels of some subjects of a domain; nothing exact is in it."""
-    return join_pools(_in_parallel(partial(_weak_subject, domain, seed, config), list(enumerate(subjects)), 'observe'))
+    return join_pools(in_parallel(partial(_weak_subject, domain, seed, config), list(enumerate(subjects)), 'observe'))
 
 
 def labelled_pool(domain: DomainConfig, seed: int, subjects: Sequence[int], config: ObservationConfig) -> LabelledPool:
     """Return the exact labels of some subjects: of a source domain, or for the oracle."""
-    return join_pools(_in_parallel(partial(_true_subject, domain, seed, config), list(subjects), 'label'))
+    return join_pools(in_parallel(partial(_true_subject, domain, seed, config), list(subjects), 'label'))
 
 
 def test_pool(domain: DomainConfig, seed: int, subjects: Sequence[int], config: ObservationConfig) -> TestPool:
     """Return held-out subjects with what they are scored against."""
-    parts = _in_parallel(partial(_test_subject, domain, seed, config), list(enumerate(subjects)), 'hold out')
+    parts = in_parallel(partial(_test_subject, domain, seed, config), list(enumerate(subjects)), 'hold out')
     return _join_test(parts)
 
 
 def _join_test(parts: Sequence[TestPool]) -> TestPool:
     weak, truth = join_pools([part.weak for part in parts]), join_pools([part.truth for part in parts])
     return TestPool(weak, truth, np.concatenate([part.postures for part in parts]))
-
-
-def _in_parallel(make: Callable[[Any], R], tasks: Sequence[Any], what: str) -> list[R]:
-    """Return what is made of each subject, in order, whatever the number of processes."""
-    workers = min(len(tasks), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn')) as executor:
-        return list(tqdm(executor.map(make, tasks), total=len(tasks), unit='subject', desc=what))
 
 
 def _poses(domain: DomainConfig, seed: int, subject: int) -> tuple[BodyModel, Iterator[tuple[SensedPose, PoseTruth]]]:

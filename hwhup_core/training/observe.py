@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -15,8 +15,9 @@ from hwhup_core.geometry.crops import apply_affine, box_around, crop_affine, cro
 from hwhup_core.geometry.depth import unproject
 from hwhup_core.geometry.depth_cleaning import CleaningConfig, clean_depth
 from hwhup_core.geometry.masks import Plane, PlaneConfig, cube_mask, fit_plane
-from hwhup_core.geometry.proxies import Joints2D, ProxyConfig, joint_proxies, with_head_and_pelvis
+from hwhup_core.geometry.proxies import Joints2D, Proxies, ProxyConfig, joint_proxies, with_head_and_pelvis
 from hwhup_core.training.pools import Pictures, TrueLabels, WeakLabels
+from hwhup_core.training.stages import StageConfig
 from hwhup_core.training.transforms import DEPTH_UNIT
 from hwhup_core.types import Frame, Intrinsics, PersonBox
 
@@ -40,6 +41,30 @@ class ObservationConfig:
     def __post_init__(self) -> None:
         if self.picture < 16 or self.margin <= 0 or self.clearance < 0 or self.cube <= 0:
             raise ConfigError('picture must be at least 16, margin and cube above 0, clearance at least 0.')
+
+
+def observation_for(stage: StageConfig, config: ObservationConfig | None = None) -> ObservationConfig:
+    """Return how weak labels are taken for a way to adapt: depth cleaned and proxies gated as the stage says."""
+    return replace(config or ObservationConfig(), cleaning=stage.cleaning, proxy=stage.proxy)
+
+
+INFRARED_RANGE = (293.15, 313.15)
+"""Kelvin that SLP's 8-bit pictures spread over 0..1."""
+PRESSURE_MAX = 94.0
+"""Kilopascals at 1, the largest of SLP's mat."""
+
+
+def picture_of_infrared(kelvin: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
+    """Return temperatures as networks read them, 0..1."""
+    low, high = INFRARED_RANGE
+    picture: ndarray = np.clip((kelvin - low) / (high - low), 0, 1).astype(np.float32)
+    return picture
+
+
+def picture_of_pressure(kilopascals: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
+    """Return pressures as networks read them, 0..1."""
+    picture: ndarray = np.clip(kilopascals / PRESSURE_MAX, 0, 1).astype(np.float32)
+    return picture
 
 
 def wide_box(pixels: Float[ndarray, 'k 2'], margin: float) -> PersonBox:
@@ -80,6 +105,52 @@ def in_box(pixels: Float[ndarray, 'k 2'], box: PersonBox) -> Float[ndarray, 'k 2
     return apply_affine(crop_affine(box, 2), pixels) - 1.0
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the depth camera shows of an uncovered person, in its own picture."""
+
+    depth: Float[ndarray, 'h w']
+    """Cleaned, metres."""
+    mask: Bool[ndarray, 'h w']
+    """Of the body."""
+    proxies: Proxies
+    """Of the named joints."""
+
+
+def see(
+    depth: Float[ndarray, 'h w'],
+    intrinsics: Intrinsics,
+    named: Joints2D,
+    rng: np.random.Generator,
+    config: ObservationConfig,
+) -> Seen:
+    """Return what the depth camera (`intrinsics`) shows where the joints are; `named` has head and pelvis."""
+    cleaned = clean_depth(depth, config.cleaning)
+    proxies = joint_proxies(cleaned, named, intrinsics, config.proxy)
+    mask = body_mask(cleaned, intrinsics, named, proxies.points[proxies.visible], rng, config)
+    return Seen(cleaned, mask, proxies)
+
+
+def labels_of(seen: Seen, named: Joints2D, box: PersonBox, row: int, size: int) -> WeakLabels:
+    """
+    Return the weak labels of one frame, a stack of one; `named`, depth and mask lie in one picture.
+
+    The top of the head takes no part (method 6.4): the head stands for it.
+    """
+    known = np.isfinite(named.pixels).all(axis=1)
+    labelled = known & np.array([name != 'head_top' for name in named.names])
+    positions = in_box(np.where(known[:, None], named.pixels, (box.center_x, box.center_y)), box)
+    return WeakLabels(
+        keypoints=np.where(known[:, None], positions, 0.0)[None],
+        confidence=labelled.astype(np.float64)[None],
+        visibility=(seen.proxies.visible & labelled).astype(np.float64)[None],
+        proxies=np.where(known[:, None], seen.proxies.points, 0.0)[None],
+        depth=stored_depth(crop_depth(seen.depth, box, size))[None],
+        mask=(crop_image(seen.mask.astype(np.float32), box, size) > 0.5)[None],
+        rows=np.array([row]),
+    )
+
+
 def weak_labels(
     depth: Float[ndarray, 'h w'],
     intrinsics: Intrinsics,
@@ -92,27 +163,11 @@ def weak_labels(
     """
     Return the weak labels of one frame, a stack of one, and the names of its joints: the given ones, head and pelvis.
 
-    `depth` is what the sensor measured without cover. The top of the head takes no part (method 6.4): the head stands
-    for it.
+    `depth` is what the sensor measured without cover, in the picture that the joints belong to.
     """
-    cleaned = clean_depth(depth, config.cleaning)
     named = with_head_and_pelvis(joints, config.proxy.head_ratio)
-    proxies = joint_proxies(cleaned, named, intrinsics, config.proxy)
-    mask = body_mask(cleaned, intrinsics, named, proxies.points[proxies.visible], rng, config)
-    known = np.isfinite(named.pixels).all(axis=1)
-    labelled = known & np.array([name != 'head_top' for name in named.names])
-    positions = in_box(np.where(known[:, None], named.pixels, (box.center_x, box.center_y)), box)
-    size = config.picture
-    labels = WeakLabels(
-        keypoints=np.where(known[:, None], positions, 0.0)[None],
-        confidence=labelled.astype(np.float64)[None],
-        visibility=(proxies.visible & labelled).astype(np.float64)[None],
-        proxies=np.where(known[:, None], proxies.points, 0.0)[None],
-        depth=stored_depth(crop_depth(cleaned, box, size))[None],
-        mask=(crop_image(mask.astype(np.float32), box, size) > 0.5)[None],
-        rows=np.array([row]),
-    )
-    return labels, named.names
+    seen = see(depth, intrinsics, named, rng, config)
+    return labels_of(seen, named, box, row, config.picture), named.names
 
 
 def body_mask(
