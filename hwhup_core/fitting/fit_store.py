@@ -9,7 +9,7 @@ index // covers. Zeros with an infinite score mean: never fitted.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class FitStore:
         self.fits: Tensor = torch.zeros(images // covers, ROW_NUMBERS)
         self.scores: Tensor = torch.full((images // covers,), torch.inf)
         """Of each row when it was written, in the augmentation of that moment, px^2."""
+        self._agreed = self._copy()
+        """What the ranks all had when they last agreed."""
 
     def to(self, device: torch.device | str) -> FitStore:
         """Move the rows to where the training runs, and return the store."""
@@ -97,6 +99,27 @@ class FitStore:
         self.fits = torch.where(better[:, None], fits, self.fits)
         self.scores = torch.where(better, scores, self.scores)
 
+    def merge_ranks(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Take over, from the states of all ranks, what any rank wrote since they last agreed; of several the best score.
+
+        Scores belong to the augmentation of their moment: a new fit may have a larger one than the fit that it beat.
+        Rows that a rank did not write therefore do not compete. Ranks agree on an empty store, on a loaded state, and
+        after each merge; a row that several ranks write in between may come out unlike that of a single process.
+        """
+        for state in states:
+            self._check(state.get(HEADER), "A rank's fit store")
+        fits, scores = self._agreed
+        written = [(state['scores'] != scores) | (state['fits'] != fits).any(dim=1) for state in states]
+        contested = torch.stack(written).any(dim=0)
+        self.fits, self.scores = fits.to(self.fits), torch.where(contested, torch.inf, scores).to(self.scores)
+        for state, own in zip(states, written):
+            self.merge(state['fits'], torch.where(own, state['scores'], torch.inf))
+        self._agreed = self._copy()
+
+    def _copy(self) -> tuple[Tensor, Tensor]:
+        return self.fits.detach().cpu().clone(), self.scores.detach().cpu().clone()
+
     def header(self) -> dict[str, str | int]:
         """Return what the rows belong to."""
         return {
@@ -110,8 +133,8 @@ class FitStore:
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the rows on the CPU, and their header, for a checkpoint of the training."""
-        rows = {'fits': self.fits.detach().cpu().clone(), 'scores': self.scores.detach().cpu().clone()}
-        return {HEADER: self.header(), **rows}
+        fits, scores = self._copy()
+        return {HEADER: self.header(), 'fits': fits, 'scores': scores}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the rows of a `state_dict`; one of another data set, size or body is refused."""
@@ -128,6 +151,7 @@ class FitStore:
                 raise AssetError(f'{name}: {key} is missing, damaged or of another shape. Start without a store.')
             found[key] = new.detach().clone().to(tensor.device)
         self.fits, self.scores = found['fits'], found['scores']
+        self._agreed = self._copy()
 
     def _check(self, header: object, name: str) -> None:
         if not isinstance(header, Mapping):

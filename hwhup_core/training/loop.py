@@ -80,8 +80,8 @@ class Stateful(Protocol):
     """
     Something that a step writes to, saved and restored with every checkpoint: plain values and tensors.
 
-    One that also has `merge_ranks(states: list[dict])` is handed the state of every rank, on the CPU, after each epoch,
-    and has to hold the same on all ranks afterwards.
+    One that also has `merge_ranks(states: list[dict])` is handed the state of every rank, on the CPU, at the start and
+    after each epoch, and has to hold the same on all ranks afterwards.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -161,6 +161,7 @@ def run_loop(
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     configuration = {'loop': to_plain(config), 'run': plain_fingerprint(fingerprint)}
     reports = _resume(run, configuration, network, optimizer, stateful, ranks)
+    _merge(stateful, ranks)  # What was made before the run, too, has to be the same everywhere.
     first = len(reports)
     with ExitStack() as stack:
         stack.enter_context(synchronised_batch_norm(network, ranks))
