@@ -15,7 +15,7 @@ from hwhup_core.body.keypoint_sets import set_of_joints
 from hwhup_core.body.model import BodyModel
 from hwhup_core.body.priors import MixturePrior
 from hwhup_core.config_io import to_plain
-from hwhup_core.fitting.best_fit import Augmentation, keep_best
+from hwhup_core.fitting.best_fit import keep_best
 from hwhup_core.fitting.fit_store import FitStore
 from hwhup_core.geometry.cameras import spin_pinhole
 from hwhup_core.networks.packing import InputConfig
@@ -94,18 +94,17 @@ def fit_once(
 
     Returns how many fits may teach. The first epoch's prior is used.
     """
-    valid = 0
+    valid, device = 0, next(network.parameters()).device
     network.eval()
     for start in range(0, len(pool), batch_size):
         places = np.arange(start, min(start + batch_size, len(pool)))
         rngs = [np.random.default_rng(int(place)) for place in places]
-        batch = draw_weak(pool, places, rngs, still_transform, Crops(inputs))
+        batch = draw_weak(pool, places, rngs, still_transform, Crops(inputs)).to(device)
         with torch.no_grad():
             prediction = predict(network, batch.images, bfloat16=False)
         pinhole = batch.pinhole if stage.crop_camera == 'true' else spin_pinhole(prediction.camera)
         keypoints = crop_keypoints(batch.observation)
         fit = teachers.smplify.fit(prediction, keypoints, stage.prior_weight_at(0), pinhole)
-        still = Augmentation(torch.zeros(len(places)), torch.zeros(len(places), dtype=torch.bool))
-        best = keep_best(teachers.store, teachers.smplify, fit, keypoints, batch.rows, still, pinhole)
+        best = keep_best(teachers.store, teachers.smplify, fit, keypoints, batch.rows, batch.augmentation, pinhole)
         valid += int(best.valid.sum())
     return valid

@@ -173,6 +173,20 @@ def depth_term(
     The gradient reaches the vertices only: camera, offset and mask are constants ("one-way propagation"). `pinhole` is
     the camera behind the crop; without one it is SPIN's far camera.
     """
+    return counted_depth_term(vertices, faces, camera, observed, mask, config, backend, pinhole)[0]
+
+
+def counted_depth_term(
+    vertices: Float[Tensor, 'b v 3'],
+    faces: Int[Tensor, 'f 3'],
+    camera: WeakPerspective,
+    observed: Float[Tensor, 'b s s'],
+    mask: Bool[Tensor, 'b s s'],
+    config: DepthTermConfig,
+    backend: str = 'auto',
+    pinhole: CropPinhole | None = None,
+) -> tuple[Float[Tensor, ''], Float[Tensor, '']]:
+    """Return LD and how many pixels or images, as pooled, it is the mean over."""
     rendered = render_in_crop(vertices, faces, camera, observed.shape[-1], backend, pinhole)
     observed = observed.detach()
     valid = rendered.mask & mask
@@ -180,7 +194,8 @@ def depth_term(
         valid = valid & (observed > 0)
     find_offset = depth_offset_median if config.offset == 'median' else depth_offset_mean
     offset = find_offset(observed, rendered.depth.detach(), valid)
-    return aligned_term(rendered.depth, observed, offset, valid, config)
+    pooled = valid if config.pooling == 'pixels' else valid.flatten(1).any(dim=1)
+    return aligned_term(rendered.depth, observed, offset, valid, config), pooled.sum().float()
 
 
 def render_in_crop(

@@ -20,7 +20,6 @@ from hwhup_core.fitting.best_fit import keep_best, stored_fit, without_exaggerat
 from hwhup_core.fitting.fit_store import FitStore
 from hwhup_core.fitting.smplify import Fit, Smplify
 from hwhup_core.geometry.cameras import spin_pinhole, weak_perspective_project
-from hwhup_core.geometry.depth import depth_offset_mean, depth_offset_median
 from hwhup_core.training import losses
 from hwhup_core.training import weak_losses as weak
 from hwhup_core.training.batches import WeakBatch
@@ -135,17 +134,11 @@ class WeakStep:
 
     def _depth_term(self, prediction: Prediction, observed: Observation, pinhole: CropPinhole, weight: float) -> Term:
         assert observed.depth is not None
-        config, body = self.stage.depth_term, self.body(prediction.params)
-        size = observed.depth.shape[-1]
-        rendered = weak.render_in_crop(body.vertices, self.body.faces, prediction.camera, size, 'auto', pinhole)
-        valid = rendered.mask & self._mask(observed)
-        if config.drop_holes:
-            valid = valid & (observed.depth > 0)
-        find_offset = depth_offset_median if config.offset == 'median' else depth_offset_mean
-        offset = find_offset(observed.depth, rendered.depth.detach(), valid)
-        value = weak.aligned_term(rendered.depth, observed.depth, offset, valid, config)
-        pooled = valid if config.pooling == 'pixels' else valid.flatten(1).any(dim=1)
-        return Term(value, weight, pooled.sum().float())
+        vertices, mask = self.body(prediction.params).vertices, self._mask(observed)
+        value, count = weak.counted_depth_term(
+            vertices, self.body.faces, prediction.camera, observed.depth, mask, self.stage.depth_term, 'auto', pinhole
+        )
+        return Term(value, weight, count)
 
     def _mask(self, observed: Observation) -> Bool[Tensor, 'b s s']:
         assert observed.depth is not None
