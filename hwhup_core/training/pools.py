@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt16
@@ -162,13 +162,13 @@ def save_pool(file: Path, pool: LabelledPool | WeakPool) -> None:
 
 def load_pool(file: Path, kind: type[P]) -> P:
     """Return the pool of an .npz file, of the kind that it was saved as."""
-    labels = TrueLabels if kind is LabelledPool else WeakLabels
+    kinds: tuple[Any, ...] = (Pictures, TrueLabels if kind is LabelledPool else WeakLabels)
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            groups = [
-                record(**{f.name: arrays.get(f'{group}.{f.name}') for f in fields(record)})  # type: ignore[arg-type]
-                for group, record in (('pictures', Pictures), ('labels', labels))
-            ]
-            return kind(*groups, tuple(arrays['joints'].tolist()), tuple(arrays['names'].tolist()))
+            pictures, labels = (
+                record(**{f.name: arrays.get(f'{group}.{f.name}') for f in fields(record)})
+                for group, record in zip(('pictures', 'labels'), kinds)
+            )
+            return kind(pictures, labels, tuple(arrays['joints'].tolist()), tuple(arrays['names'].tolist()))
     except (OSError, ValueError, KeyError) as error:
         raise AssetError(f'{file} is not a whole pool of samples: {error}. Remove it; it is made anew.') from error
