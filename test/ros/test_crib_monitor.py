@@ -30,13 +30,18 @@ TINY = CompactConfig(input_size=16, stem_width=2, widths=(2,), blocks=(1,), spat
 PATIENCE_S = 90.0
 
 
+def write_untrained(stem, modality):
+    """Write untrained weights for an image of that kind."""
+    torch.manual_seed(0)
+    body = load_body('infant')
+    card = ModelCard('compact', InputConfig((modality,), 16), body.body_id, body.hash, 'CC0-1.0', TINY)
+    save_checkpoint(stem, CompactRegressor(TINY), card)
+
+
 @pytest.fixture
 def parameters(tmp_path):
     """Write a parameter file with untrained weights and a small camera."""
-    torch.manual_seed(0)
-    body = load_body('infant')
-    card = ModelCard('compact', InputConfig((Modality.DEPTH,), 16), body.body_id, body.hash, 'CC0-1.0', TINY)
-    save_checkpoint(tmp_path / 'untrained', CompactRegressor(TINY), card)
+    write_untrained(tmp_path / 'untrained', Modality.DEPTH)
     values = {
         'pose_node': {'engine': {'weights': str(tmp_path / 'untrained'), 'refine_first': 0, 'threads': 1}},
         'synthetic_camera_node': {'width': 320, 'height': 240, 'focal_px': 280.0, 'rate_hz': 8.0},
@@ -113,6 +118,31 @@ def test_synthetic_crib_end_to_end(parameters, listener, tmp_path):
     assert cv2.imread(str(pictures / 'mesh.png')).std() > 5
     assert cv2.imread(str(pictures / 'overlay.png')).shape[1] > 600
     assert 'rate' in log
+
+
+@pytest.mark.timeout(200)
+def test_synthetic_crib_without_depth(parameters, listener, tmp_path):
+    write_untrained(tmp_path / 'colour', Modality.RGB)
+    monitor = start(
+        '--params', parameters, '--weights', tmp_path / 'colour', '--no-depth', '--duration', 4,
+        '--report', tmp_path / 'report.json',
+    )  # fmt: skip
+    try:
+        listener.spin_until(lambda: len(listener.poses) >= 3)
+        publishers = {topic: listener.get_publishers_info_by_topic(f'/crib/{topic}') for topic in ('image', 'depth')}
+        log, _ = monitor.communicate(timeout=PATIENCE_S)
+    finally:
+        monitor.kill()
+    assert monitor.returncode == 0, log
+    assert publishers['image']
+    assert not publishers['depth']
+    report = json.loads((tmp_path / 'report.json').read_text())
+    assert report['joint_error_mm'] > 0
+    assert report['mean_pose_joint_error_mm'] > 0
+    assert report['aligned_depth_error_mm'] is None
+    assert report['mean_pose_aligned_depth_error_mm'] is None
+    assert all(why.startswith('image') for why in report['dropped'])
+    assert 'there is no depth' in log
 
 
 @pytest.mark.timeout(200)

@@ -13,7 +13,18 @@ from hwhup_core.types import State
 from hwhup_ros.conversions import make_header
 from hwhup_ros.kept_frames import KeptFrames
 from hwhup_ros.report import ReportNode, image_counts
-from hwhup_ros.report_numbers import Baseline, Identity, PoseRecord, Records, Run, rate, root_aligned_error, summarise
+from hwhup_ros.report_numbers import (
+    BLOCK_S,
+    Baseline,
+    Identity,
+    PoseRecord,
+    Records,
+    Run,
+    block_interval,
+    rate,
+    root_aligned_error,
+    summarise,
+)
 
 
 def records_of(count, step_s=0.1, warm_latency_s=0.05):
@@ -25,6 +36,16 @@ def records_of(count, step_s=0.1, warm_latency_s=0.05):
         records.poses.append(PoseRecord(index * step_s, latency, State.ESTIMATED, 0.01 * (1 + index % 2), 0.08))
         records.memory.append((index * step_s, 500.0 if index == 0 else 300.0 + index))
     return records
+
+
+def test_frames_of_one_moment_are_one_sample():
+    calm = [index * BLOCK_S / 10 for index in range(100)]
+    interval = block_interval(calm, [100.0 + 10.0 * (int(moment / BLOCK_S) % 2) for moment in calm])
+    assert interval['low'] < 103.5
+    assert interval['high'] > 106.5, 'ten samples, not a hundred'
+    assert block_interval(calm, [100.0] * 100) == {'low': 100.0, 'high': 100.0}
+    assert block_interval(calm[:10], [1.0] * 10) == {'low': None, 'high': None}, 'one piece has no spread'
+    assert block_interval(calm, [math.nan] * 100) == {'low': None, 'high': None}
 
 
 def test_numbers_of_a_steady_run():
