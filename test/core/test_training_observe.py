@@ -53,7 +53,7 @@ def test_the_mask_is_the_body_above_the_bed(poses):
         labels, _ = labels_for(pose)
         exact = domain_pools._exact(truth, wide_box(pose.pixels, OBSERVATION.margin), OBSERVATION.picture)[1]
         overlaps.append((labels.mask[0] & exact).sum() / (labels.mask[0] | exact).sum())
-    assert np.mean(overlaps) > 0.6
+    assert np.mean(overlaps) > 0.5
 
 
 def test_the_top_of_the_head_takes_no_part(poses):
