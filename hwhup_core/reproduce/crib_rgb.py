@@ -7,6 +7,7 @@ that a run that was stopped goes on.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -50,9 +51,12 @@ def run_crib_rgb(config: CribRgbConfig, run: Path, command: str) -> dict[str, An
     network = CompactRegressor(config.network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train_source(network, body, source, config, run / 'source')
-    before = write_weights(run / SOURCE, network, body, config, source, command)
+    before = copy.deepcopy(network)
     adapt_to_site(network, body, site, config, run / 'adapted')
-    return {SOURCE: before, ADAPTED: write_weights(run / ADAPTED, network, body, config, site, command)}
+    return {
+        SOURCE: write_weights(run / SOURCE, before, body, config, source, command),
+        ADAPTED: write_weights(run / ADAPTED, network, body, config, site, command),
+    }
 
 
 def _kept(file: Path, kind: type[P], make: Callable[[], P]) -> P:
