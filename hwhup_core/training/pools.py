@@ -7,10 +7,11 @@ one, cleaned, whatever cover the input pictures show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt16
@@ -166,9 +167,14 @@ def load_pool(file: Path, kind: type[P]) -> P:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             pictures, labels = (
-                record(**{f.name: arrays.get(f'{group}.{f.name}') for f in fields(record)})
+                record(**{f.name: _stored(arrays, f'{group}.{f.name}', f) for f in fields(record)})
                 for group, record in zip(('pictures', 'labels'), kinds)
             )
             return kind(pictures, labels, tuple(arrays['joints'].tolist()), tuple(arrays['names'].tolist()))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise AssetError(f'{file} is not a whole pool of samples: {error}. Remove it; it is made anew.') from error
+
+
+def _stored(arrays: Mapping[str, ndarray], name: str, field: Field[Any]) -> ndarray | None:
+    """Return the array; None only where the record does without."""
+    return arrays[name] if field.default is MISSING else arrays.get(name)
