@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -242,7 +242,7 @@ def _in_color_picture(pose: SlpPose, seen: Seen) -> Seen:
 
 def _pictures(pose: SlpPose, cover: str, box: PersonBox, labels: WeakLabels, wanted: _Wanted) -> Pictures:
     """Return the wide crops of what the network reads, under one cover."""
-    readers = {
+    readers: dict[Modality, Callable[[str], ndarray]] = {
         Modality.RGB: pose.color,
         Modality.DEPTH: pose.depth,
         Modality.INFRARED: lambda cover: picture_of_infrared(pose.infrared(cover)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -272,7 +273,12 @@ def _frames(site: _Site, before: dict[str, float], after: dict[str, float]) -> s
         'held_out': len(site.held_out),
         'left_out': site.report.counts(),
         'left_out_frames': [vars(entry) for entry in site.report.left_out],
-        'held_out_before': before,
-        'held_out_after': after,
+        'held_out_before': _finite(before),
+        'held_out_after': _finite(after),
     }
     return json.dumps(content, indent=2) + '\n'
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    """Return the figures with None for what JSON cannot hold."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
