@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_the_run_leaves_everything(adapted, start):
         'state.pt', 'tensorboard', 'report.md', 'report.json', 'adapted.safetensors', 'adapted.json', 'frames.json',
     } <= {path.name for path in adapted.iterdir()}  # fmt: skip
     loaded = load_checkpoint(adapted / 'adapted.safetensors', load_body('adult'))
-    before = load_checkpoint(start, load_body('adult'))
+    before = load_checkpoint(Path(start), load_body('adult'))
     assert loaded.card.weights_hash != before.card.weights_hash
     assert loaded.card.input == before.card.input
     assert set(loaded.card.metrics) == {'aligned_depth_error_mm', 'reprojection_error_px'}
