@@ -202,6 +202,9 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--run', type=Path, help='working folder; a stopped run there goes on (runs/TABLE)')
     parser.add_argument('--out', type=Path, default=Path('docs/results'), help='folder for the results (%(default)s)')
     parser.add_argument('--processes', type=int, default=2, help='columns trained side by side (%(default)s)')
+    parser.add_argument(
+        '--columns', choices=('all', 'few'), default='all', help='few: pre-trained, fine-tuned, full and oracle alone'
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -211,7 +214,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
         if arguments.table == 'crib-rgb':
             return reproduce_crib_rgb(arguments.config, arguments.run)
-        return reproduce(arguments.size, arguments.input, arguments.run, arguments.out, arguments.processes)
+        return reproduce(
+            arguments.size, arguments.input, arguments.run, arguments.out, arguments.processes, arguments.columns
+        )
     if arguments.verb == 'doctor':
         from hwhup_core.cli.doctor import doctor
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from hwhup_core.errors import ConfigError
 
 
-def reproduce(size: str, modality: str, run: Path | None, out: Path, processes: int) -> int:
+def reproduce(size: str, modality: str, run: Path | None, out: Path, processes: int, columns: str = 'all') -> int:
     """Run the table of that size and input, and write `table1-<size>.json`, `.md` and the pictures in `out`."""
     if processes < 1:
         raise ConfigError(f'--processes is {processes}. Expected at least 1.')
     from hwhup_core.evaluation.scores import load_scores
     from hwhup_core.networks.packing import Modality
-    from hwhup_core.reproduce.config import SIZES
+    from hwhup_core.reproduce.config import COLUMNS, NEEDED, SIZES
     from hwhup_core.reproduce.pictures import write_pictures
     from hwhup_core.reproduce.results import markdown, table, write_results
     from hwhup_core.reproduce.table1 import run_table
@@ -26,8 +26,9 @@ def reproduce(size: str, modality: str, run: Path | None, out: Path, processes: 
     config = replace(config, inputs=replace(config.inputs, modalities=(Modality(modality),)))
     run = run or Path('runs') / config.name
     start = time.monotonic()
-    files = run_table(config, run, processes)
+    files = run_table(config, run, processes, COLUMNS if columns == 'all' else NEEDED)
     command = f'hwhup reproduce table1 --size {size}' + ('' if modality == 'depth' else f' --input {modality}')
+    command += '' if columns == 'all' else f' --columns {columns}'
     results = table(config, {column: load_scores(file) for column, file in files.items()}, command)
     write_results(out, results)
     write_pictures(config, run, out)

@@ -87,7 +87,10 @@ def some_of(pool: TestPool, count: int) -> TestPool:
     """Return about `count` frames spread evenly over the pool."""
     places = np.unique(np.linspace(0, len(pool.weak) - 1, min(count, len(pool.weak))).round().astype(int))
 
-    def chosen(part: WeakPool | LabelledPool):  # type: ignore[no-untyped-def]
-        return type(part)(part.pictures[places], part.labels[places], part.joints, tuple(part.names[i] for i in places))
-
-    return TestPool(chosen(pool.weak), chosen(pool.truth), pool.postures[places])
+    weak, truth = pool.weak, pool.truth
+    names = tuple(weak.names[place] for place in places)
+    return TestPool(
+        WeakPool(weak.pictures[places], weak.labels[places], weak.joints, names),
+        LabelledPool(truth.pictures[places], truth.labels[places], truth.joints, names),
+        pool.postures[places],
+    )

@@ -20,7 +20,8 @@ from hwhup_core.fitting.fit_store import FitStore
 from hwhup_core.geometry.cameras import spin_pinhole
 from hwhup_core.networks.packing import InputConfig
 from hwhup_core.training.batches import Crops, Draw, PoolBatches, WeakBatch, draw_weak
-from hwhup_core.training.loop import EpochReport, LoopConfig, run_loop
+from hwhup_core.training.logbook import EpochReport
+from hwhup_core.training.loop import LoopConfig, run_loop
 from hwhup_core.training.pools import WeakPool
 from hwhup_core.training.stages import StageConfig
 from hwhup_core.training.transforms import BoxAugmentConfig, Transform, box_transform, draw_box

@@ -192,7 +192,8 @@ class PoolBatches(Generic[B]):
             raise ConfigError(
                 f'{len(sample_names)} samples do not fill one batch of {batch_size}. Lower batch_size or add samples.'
             )
-        self._draw, self._names, self.batch_size, self.seed = draw, sample_names, batch_size, seed
+        self._draw: Callable[[Int[ndarray, ' b'], Rngs], B] = draw
+        self._names, self.batch_size, self.seed = sample_names, batch_size, seed
 
     def __len__(self) -> int:
         return len(self._names) // self.batch_size

@@ -122,8 +122,8 @@ def _exact(truth: PoseTruth, box: PersonBox, size: int) -> tuple[Float[ndarray, 
     return crop_depth(truth.depth, box, size), crop_image(truth.mask.astype(np.float32), box, size) > 0.5
 
 
-def named_joints(truth: PoseTruth, body: BodyModel) -> Float[ndarray, 'k 3']:
-    """Return the true 3D joints of `JOINTS` in the camera frame, metres."""
+def named_joints(truth: PoseTruth, body: BodyModel, names: str = JOINTS) -> Float[ndarray, 'k 3']:
+    """Return the true 3D joints of a key point set in the camera frame, metres."""
     params = BodyParams(*(
         torch.from_numpy(np.asarray(array, np.float32))[None]
         for array in (truth.global_rotation, truth.joint_rotations, truth.betas)
@@ -131,8 +131,9 @@ def named_joints(truth: PoseTruth, body: BodyModel) -> Float[ndarray, 'k 3']:
     with torch.no_grad():
         skeleton = body.skeleton(params)
     points = torch.cat([skeleton.joints, skeleton.landmarks], dim=1)[0]
-    joints: ndarray = (point_map(keypoint_set(JOINTS), body.landmark_names).mix @ points).numpy()
-    return joints + truth.translation
+    joints: ndarray = (point_map(keypoint_set(names), body.landmark_names).mix @ points).numpy()
+    placed: ndarray = joints + truth.translation
+    return placed
 
 
 def weak_pool(domain: DomainConfig, seed: int, subjects: Sequence[int], config: ObservationConfig) -> WeakPool:

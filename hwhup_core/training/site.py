@@ -98,4 +98,5 @@ def named_joints(truth: Truth, body: BodyModel) -> Float[ndarray, '14 3']:
         skeleton = body.skeleton(params)
     points = torch.cat([skeleton.joints, skeleton.landmarks], dim=1)[0]
     joints: ndarray = (point_map(keypoint_set('slp_14'), body.landmark_names).mix @ points).numpy()
-    return joints + truth.translation
+    placed: ndarray = joints + truth.translation
+    return placed

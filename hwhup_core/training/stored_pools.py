@@ -44,7 +44,7 @@ def stored_test_pool(people: StoredPeople, body: BodyModel, config: ObservationC
             f'The people in {people.poses.folder} are bodies {people.card.config.body!r} of hash '
             f'{people.card.body_hash[:12]}, not {body.body_id} ({body.hash[:12]}). Name that body, with weights for it.'
         )
-    parts = []
+    parts: list[TestPool] = []
     with tqdm(total=len(people.poses), unit='pose', desc='read', disable=None) as bar:
         for subject in people.poses.subjects:
             for pose, truth in zip(_poses(people.poses, subject), _truths(people, subject)):
