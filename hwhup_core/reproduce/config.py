@@ -113,9 +113,12 @@ SMALL = TableConfig(
     network=_SMALL_NET,
     pretrain=LoopConfig(epochs=12, gradient_every=0),
     adapt=LoopConfig(epochs=24, gradient_every=4),
-    stage_two_epoch=14,
+    stage_two_epoch=18,
 )
-"""Two cores, under an hour in all."""
+"""
+Two cores, under an hour in all. Stage II starts late: at 14 of 24 it lowered the depth error but left the joints of this
+small network 1.5 mm behind Stage I alone.
+"""
 
 _PAPER_LOOP = LoopConfig(learning_rate=5e-5, schedule='constant', warm_up=0.0, weight_decay=0.0, clip_norm=0.0)
 
