@@ -116,7 +116,7 @@ SMALL = TableConfig(
     stage_two_epoch=18,
 )
 """
-Two cores, under an hour in all. Stage II starts late: at 14 of 24 it lowered the depth error but left the joints of this
+Two cores, under an hour in all. Stage II starts late: at 14 of 24 it lowered the depth error but left the joints of the
 small network 1.5 mm behind Stage I alone.
 """
 
