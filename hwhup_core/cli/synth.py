@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -31,6 +29,7 @@ from hwhup_core.synthetic.slp_layout import (
     write_subject,
 )
 from hwhup_core.synthetic.subjects import subject_poses
+from hwhup_core.training.parallel import watch_parent
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,7 @@ def _start_worker() -> None:
     """Take one core, leave Ctrl-C to the parent, and do not outlive it: two runs must not write one subject."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    watch_parent()
 
 
 def _write_alone(request: SynthRequest, subject: int) -> int:

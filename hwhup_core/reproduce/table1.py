@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +36,7 @@ from hwhup_core.training.batches import Crops, LabelledBatch, PoolBatches, draw_
 from hwhup_core.training.domain_pools import JOINTS, TestPool, labelled_pool, test_pool, weak_pool
 from hwhup_core.training.labelled_step import LabelledStep
 from hwhup_core.training.loop import LoopConfig, run_loop
+from hwhup_core.training.parallel import process_pool
 from hwhup_core.training.pools import LabelledPool, WeakPool, load_pool, save_pool
 from hwhup_core.training.transforms import draw_box
 from hwhup_core.training.weak_step import Teachers
@@ -60,8 +59,7 @@ def run_table(config: TableConfig, run: Path, processes: int, columns: Sequence[
     _static_fits(config, run)
     waiting = [column for column in _in_order() if column in columns and not scores_file(run, column).exists()]
     if processes > 1 and len(waiting) > 1:
-        context = multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(min(processes, len(waiting)), mp_context=context) as executor:
+        with process_pool(min(processes, len(waiting))) as executor:
             list(executor.map(partial(_column, to_plain(config), run), waiting))
     else:
         for column in waiting:

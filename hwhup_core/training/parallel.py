@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -23,5 +24,22 @@ def in_parallel(make: Callable[[T], R], tasks: Sequence[T], what: str, workers: 
     workers = min(len(tasks), workers or os.cpu_count() or 1)
     if workers <= 1:
         return list(tqdm(map(make, tasks), total=len(tasks), unit='subject', desc=what))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn')) as executor:
+    with process_pool(workers) as executor:
         return list(tqdm(executor.map(make, tasks), total=len(tasks), unit='subject', desc=what))
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """Return a pool whose processes end with this one, even if it is killed: two runs must not write one folder."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), initializer=watch_parent)
+
+
+def watch_parent() -> None:
+    """End this process when the one that started it ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
