@@ -1,8 +1,8 @@
 """
 What every reader returns: samples by name, all labels that a data set publishes, pictures read when asked for.
 
-Pixels follow this package's convention (the first pixel's centre is 0.5), metres, camera frame; what a data set does not
-have is `None`, never zeros.
+Pixels follow this package's convention (the first pixel's centre is 0.5), metres, camera frame; what a data set does
+not have is `None`, never zeros.
 """
 
 from __future__ import annotations
