@@ -27,14 +27,18 @@ CORE_MAY_IMPORT = {
     'synthetic': BASE | {'geometry', 'body', 'render'},
     'fitting': METHOD,
     'data': METHOD,
-    'labeling': METHOD,
+    # Frames on their way to a recording: what is kept, and in which state.
+    'recording': BASE | {'geometry', 'data'},
+    'labeling': METHOD | {'render', 'fitting', 'data', 'inference'},
+    # Weights on their way into a running node.
+    'deploy': METHOD | {'inference', 'evaluation', 'data'},
     'inference': METHOD | {'render'},
     'evaluation': METHOD | {'render', 'synthetic', 'data', 'inference'},
     # A run ends with the figures of its weights, made by the engine that will run them.
     'training': BELOW_TRAINING,
     # Whole experiments: pre-train, adapt, evaluate, report.
     'reproduce': BELOW_TRAINING | {'training'},
-    'cli': BELOW_TRAINING | {'training', 'reproduce'},
+    'cli': BELOW_TRAINING | {'training', 'reproduce', 'recording', 'deploy'},
 }
 """Folder or file of hwhup_core -> the others it may import."""
 
@@ -45,6 +49,8 @@ ROS_MAY_ALSO_IMPORT = {
     'truth': {'synthetic', 'body', 'geometry'},
     # Recordings in our own format.
     'recordings': {'data'},
+    'recorder_node': {'recording', 'data'},
+    'recorder_config': {'recording', 'data'},
     # Drawing: the message holds a pose, a picture needs the mesh; a point cloud needs the camera's rays.
     'marker_node': {'body'},
     'markers': {'body'},
