@@ -15,7 +15,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hwhup_core.body.joints import COCO_17, SLP_14, SMPL_24, SPIN_49, SPIN_49_SOURCES, index, indices
+from hwhup_core.body.joints import (
+    COCO_17,
+    H36M_17,
+    MPII_16,
+    OPENPOSE_18,
+    OPENPOSE_25,
+    SLP_14,
+    SMPL_24,
+    SPIN_24,
+    SPIN_49,
+    SPIN_49_SOURCES,
+    index,
+    indices,
+)
 from hwhup_core.errors import ConfigError
 
 Torso = tuple[tuple[str, ...], ...]
@@ -45,6 +58,11 @@ class KeypointSet:
 
 
 _TORSO: Torso = (('right_hip',), ('left_hip',), ('right_shoulder',), ('left_shoulder',))
+_HIPS = ('right_hip', 'left_hip')
+_MPII_EXTRA = {'upper_neck': 'extra_neck'} | {
+    name: f'extra_{name}' for name in ('right_hip', 'left_hip', 'pelvis', 'thorax', 'head_top')
+}
+_OPENPOSE_SOURCES = dict(zip(OPENPOSE_25, SPIN_49_SOURCES))
 
 KEYPOINT_SETS = {
     'spin_49': KeypointSet(
@@ -59,10 +77,21 @@ KEYPOINT_SETS = {
     'slp_14': KeypointSet('slp_14', SLP_14, SLP_14, _TORSO),
     'slp_16': KeypointSet('slp_16', (*SLP_14, 'head', 'pelvis'), (*SLP_14, 'extra_head', 'pelvis'), _TORSO),
     'smpl_24': KeypointSet('smpl_24', SMPL_24, SMPL_24, _TORSO),
-}
-"""`spin_49` is SPIN's, hips ignored as there; `coco_17` uses the body's own COCO key points where it has them; `slp_14`
-and `smpl_24` take SMPL's joints; `slp_16` has the head and pelvis that `with_head_and_pelvis` adds. Change what is
-ignored with `dataclasses.replace`."""
+    'spin_24': KeypointSet('spin_24', SPIN_24, SPIN_49_SOURCES[25:], _TORSO, ignored=_HIPS),
+    'mpii_16': KeypointSet('mpii_16', MPII_16, tuple(_MPII_EXTRA.get(name, name) for name in MPII_16), _TORSO),
+    'h36m_17': KeypointSet('h36m_17', H36M_17, tuple(f'h36m_{name}' for name in H36M_17), _TORSO),
+    'openpose_25': KeypointSet(
+        'openpose_25', OPENPOSE_25, tuple(_OPENPOSE_SOURCES.values()), _TORSO, ignored=('neck', *_HIPS)
+    ),
+    'openpose_18': KeypointSet(
+        'openpose_18', OPENPOSE_18, tuple(_OPENPOSE_SOURCES[name] for name in OPENPOSE_18), _TORSO,
+        ignored=('neck', *_HIPS),
+    ),
+}  # fmt: skip
+"""`spin_49`, `spin_24` and `openpose_*` are SPIN's, hips ignored as there; `coco_17` and `h36m_17` use the body's own
+points where it has them (`regressors.py` adds Human3.6M's); `mpii_16` uses SPIN's regressed points, so that its hips lie
+outside SMPL's; `slp_14` and `smpl_24` take SMPL's joints; `slp_16` has the head and pelvis that `with_head_and_pelvis`
+adds. Change what is ignored with `dataclasses.replace`."""
 
 _HEAD_TOP = {'neck': -1.0, 'left_ear': 1.0, 'right_ear': 1.0}
 _HEAD = {'neck': -0.6, 'left_ear': 0.8, 'right_ear': 0.8}
@@ -79,6 +108,12 @@ STAND_INS: Mapping[str, tuple[Mapping[str, float], ...]] = {
     'head_top': (_HEAD_TOP,),
     # Human3.6M's head: four fifths of the way from thorax to top.
     'extra_head': (_HEAD,),
+    # Motion capture puts joints at their centres, as SMPL does.
+    **{f'h36m_{name}': ({name: 1.0},) for name in H36M_17 if name in SMPL_24 and name != 'head'},
+    'h36m_head': ({'extra_head': 1.0}, _HEAD),
+    # These two rows are the same in both regressors.
+    'h36m_spine': ({'extra_spine': 1.0},),
+    'h36m_jaw': ({'extra_jaw': 1.0},),
 }
 """Weighted sums of body points for sources that a body lacks; the first whose points are all there is taken."""
 
