@@ -182,10 +182,10 @@ def _add_build_prior(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:
+    from hwhup_core.cli.reproduce import TABLES
+
     parser.add_argument(
-        'table',
-        choices=('table1', 'crib-rgb'),
-        help="which one; crib-rgb: the monitor's colour weights, adapted to its crib",
+        'table', choices=tuple(TABLES), help="which one; crib-rgb: the monitor's colour weights, adapted to its crib"
     )
     parser.add_argument(
         '--config', type=Path, default=Path('config/train/crib_rgb.yaml'), help='YAML file of crib-rgb (%(default)s)'
@@ -197,26 +197,25 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
         help='small: two cores; full: one GPU (%(default)s)',
     )
     parser.add_argument(
-        '--input', choices=('depth', 'rgb'), default='depth', help='what the network reads (%(default)s)'
+        '--input', choices=('depth', 'rgb'), default='depth', help='what the network of table1 reads (%(default)s)'
     )
     parser.add_argument('--run', type=Path, help='working folder; a stopped run there goes on (runs/TABLE)')
     parser.add_argument('--out', type=Path, default=Path('docs/results'), help='folder for the results (%(default)s)')
-    parser.add_argument('--processes', type=int, default=2, help='columns trained side by side (%(default)s)')
+    parser.add_argument('--processes', type=int, default=2, help='networks trained side by side (%(default)s)')
     parser.add_argument(
-        '--columns', choices=('all', 'few'), default='all', help='few: pre-trained, fine-tuned, full and oracle alone'
+        '--columns',
+        choices=('all', 'few'),
+        default='all',
+        help='of table1; few: pre-trained, fine-tuned, full and oracle alone',
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
     """Import the verb's module and hand it plain values."""
     if arguments.verb == 'reproduce':
-        from hwhup_core.cli.reproduce import reproduce, reproduce_crib_rgb
+        from hwhup_core.cli.reproduce import reproduce, request_from
 
-        if arguments.table == 'crib-rgb':
-            return reproduce_crib_rgb(arguments.config, arguments.run)
-        return reproduce(
-            arguments.size, arguments.input, arguments.run, arguments.out, arguments.processes, arguments.columns
-        )
+        return reproduce(arguments.table, request_from(arguments))
     if arguments.verb == 'doctor':
         from hwhup_core.cli.doctor import doctor
 

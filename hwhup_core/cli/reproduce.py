@@ -1,19 +1,51 @@
-"""`hwhup reproduce`: run a table or an adaptation, write its results, print them."""
+"""`hwhup reproduce`: run a table or an adaptation, write its results, print them. One function a name in `TABLES`."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from hwhup_core.errors import ConfigError
 
 
-def reproduce(size: str, modality: str, run: Path | None, out: Path, processes: int, columns: str = 'all') -> int:
-    """Run the table of that size and input, and write `table1-<size>.json`, `.md` and the pictures in `out`."""
-    if processes < 1:
-        raise ConfigError(f'--processes is {processes}. Expected at least 1.')
+@dataclass(frozen=True)
+class Request:
+    """What the command line says; each table reads what concerns it."""
+
+    size: str
+    input: str
+    """What the network reads, where the table leaves that open."""
+    run: Path | None
+    """Working folder; None: `runs/` and the name of the results."""
+    out: Path
+    """Folder of the results."""
+    processes: int
+    """Networks trained side by side."""
+    columns: str
+    """`all`, or `few` of Table 1's."""
+    config: Path
+    """YAML file of `crib-rgb`."""
+
+
+def request_from(arguments: argparse.Namespace) -> Request:
+    """Return the request of the parsed command line, or refuse it."""
+    if arguments.processes < 1:
+        raise ConfigError(f'--processes is {arguments.processes}. Expected at least 1.')
+    return Request(**{field.name: getattr(arguments, field.name) for field in fields(Request)})
+
+
+def reproduce(table: str, request: Request) -> int:
+    """Run what has this name and return the exit code."""
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    return TABLES[table](request)
+
+
+def _table1(request: Request) -> int:
+    """Run the table of that size and input, and write `table1-<size>.json`, `.md` and the pictures."""
     from hwhup_core.evaluation.scores import load_scores
     from hwhup_core.networks.packing import Modality
     from hwhup_core.reproduce.config import COLUMNS, NEEDED, SIZES
@@ -21,33 +53,44 @@ def reproduce(size: str, modality: str, run: Path | None, out: Path, processes: 
     from hwhup_core.reproduce.results import markdown, table, write_results
     from hwhup_core.reproduce.table1 import run_table
 
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
-    config = SIZES[size]
-    config = replace(config, inputs=replace(config.inputs, modalities=(Modality(modality),)))
-    run = run or Path('runs') / config.name
+    config = SIZES[request.size]
+    config = replace(config, inputs=replace(config.inputs, modalities=(Modality(request.input),)))
+    run = request.run or Path('runs') / config.name
     start = time.monotonic()
-    files = run_table(config, run, processes, COLUMNS if columns == 'all' else NEEDED)
-    command = f'hwhup reproduce table1 --size {size}' + ('' if modality == 'depth' else f' --input {modality}')
-    command += '' if columns == 'all' else f' --columns {columns}'
+    files = run_table(config, run, request.processes, COLUMNS if request.columns == 'all' else NEEDED)
+    command = f'hwhup reproduce table1 --size {request.size}'
+    command += '' if request.input == 'depth' else f' --input {request.input}'
+    command += '' if request.columns == 'all' else f' --columns {request.columns}'
     results = table(config, {column: load_scores(file) for column, file in files.items()}, command)
-    write_results(out, results)
-    write_pictures(config, run, out)
+    write_results(request.out, results)
+    write_pictures(config, run, request.out)
     print(markdown(results))
-    print(f'wrote {out / config.name}.json, .md and .jpg in {(time.monotonic() - start) / 60:.0f} min (this call)')
+    _say_written(request.out / config.name, '.json, .md and .jpg', start)
     return 0
 
 
-def reproduce_crib_rgb(config: Path, run: Path | None) -> int:
+def _say_written(stem: Path, endings: str, start: float) -> None:
+    print(f'wrote {stem}{endings} in {(time.monotonic() - start) / 60:.0f} min (this call)')
+
+
+def _crib_rgb(request: Request) -> int:
     """Adapt colour weights to the monitor's crib, write them before and after into `run`, and print the comparison."""
+    config = request.config
     if not config.is_file():
         raise ConfigError(f'There is no configuration {config}. The bundled one is config/train/crib_rgb.yaml.')
     from hwhup_core.config_io import load_config
     from hwhup_core.reproduce.crib_rgb import comparison, run_crib_rgb
     from hwhup_core.reproduce.crib_rgb_config import CribRgbConfig
 
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
-    run = run or Path('runs') / config.stem
+    run = request.run or Path('runs') / config.stem
     answers = run_crib_rgb(load_config(config, CribRgbConfig), run, f'hwhup reproduce crib-rgb --config {config}')
     print(comparison(answers))
     print('wrote ' + ', '.join(f'{run / name}.safetensors' for name in answers) + ', each with its card')
     return 0
+
+
+TABLES: Mapping[str, Callable[[Request], int]] = {
+    'table1': _table1,
+    'crib-rgb': _crib_rgb,
+}
+"""What `hwhup reproduce` knows by name. Each function imports what it needs itself: the names must come at once."""
