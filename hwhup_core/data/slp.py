@@ -27,6 +27,8 @@ from hwhup_core.types import Intrinsics
 
 COVERS = ('uncover', 'cover1', 'cover2')
 POSES = 45
+KINDS = {'RGB': 'RGB', 'depthRaw': 'depth', 'IRraw': 'IR', 'PMarray': 'PM'}
+"""Folder of what is read of a modality -> the modality's name in its homography's file."""
 DEPTH_CAMERA = Intrinsics(367.8, 367.8, 208.1 + 0.5, 259.7 + 0.5, 424, 512)
 """As published, in this package's pixel convention."""
 COLOR_CAMERA = Intrinsics(902.6, 877.4, 278.4 + 0.5, 525.1 + 0.5, 576, 1024)
@@ -40,6 +42,8 @@ COLOR_CAMERAS = {
 TRAINING_SUBJECTS = tuple(range(1, 91))
 """Of `danaLab`, as published."""
 TEST_SUBJECTS = tuple(range(91, 103))
+LAB_SUBJECTS = {'danaLab': 102, 'simLab': 7}
+"""How many were published."""
 _PIXEL_SHIFT = 0.5
 _PNG_END = b'IEND\xaeB`\x82'
 _log = logging.getLogger(__name__)
@@ -66,6 +70,27 @@ class SlpPose:
     def covers(self) -> tuple[str, ...]:
         """Return the covers under which anything was sensed."""
         return tuple(cover for cover in COVERS if any(self.folder.glob(f'*/{cover}')))
+
+    def modalities(self, cover: str) -> tuple[str, ...]:
+        """Return the folders of what was sensed under the cover: of RGB, depthRaw, IRraw, PMarray those there are."""
+        _cover(cover)
+        return tuple(kind for kind in KINDS if (self.folder / kind / cover).is_dir())
+
+    def require_files(self, cover: str) -> None:
+        """Refuse the cover if nothing was sensed under it, or if a picture of this pose or a homography is missing."""
+        kinds = self.modalities(cover)
+        if not kinds:
+            raise AssetError(
+                f'{self.folder} has nothing under {cover}. Copy the subject whole, or leave the cover out.'
+            )
+        for kind in kinds:
+            self._path(kind, cover)
+            _homography(self.folder, KINDS[kind])
+
+    @property
+    def is_published(self) -> bool:
+        """Whether this is of the published set and not of our own making, which has a camera file and other poses."""
+        return not any(path.is_file() for path in _camera_files(self.folder))
 
     def color(self, cover: str) -> UInt8[ndarray, 'h w 3']:
         """Return RGB."""
@@ -176,6 +201,22 @@ def published_split(dataset: SlpSet) -> tuple[SlpSet, SlpSet]:
     return training, test
 
 
+def missing_files(dataset: SlpSet) -> tuple[str, ...]:
+    """Return what a whole copy of the lab would also have."""
+    folder, published = dataset.folder, LAB_SUBJECTS.get(dataset.folder.name, 0)
+    absent = published - len(dataset.subjects)
+    kinds = [kind for kind in KINDS if not (kind == 'PMarray' and folder.name == 'simLab')]
+    found = [f'{absent} of {published} subjects'] if absent > 0 else []
+    for kind in kinds:
+        for cover in COVERS:
+            count = sum((folder / f'{subject:05d}' / kind / cover).is_dir() for subject in dataset.subjects)
+            if count < len(dataset.subjects):
+                found.append(f'{kind}/{cover} of {len(dataset.subjects) - count} subjects')
+    if not (folder / 'physiqueData.npy').is_file():
+        found.append('physiqueData.npy')
+    return tuple(found)
+
+
 @lru_cache(maxsize=256)
 def _labels(folder: Path) -> tuple[Float[ndarray, 'n 14 2'], Bool[ndarray, 'n 14']]:
     """Return joints and occlusion of all poses of a subject, after checking that its files are as many."""
@@ -214,11 +255,15 @@ def _read_joints(path: Path) -> Float[ndarray, 'n 14 3']:
 @lru_cache(maxsize=256)
 def _cameras(folder: Path) -> tuple[Intrinsics, Intrinsics]:
     """Return the colour and depth camera: of the `camera.json` of subject or lab, else the published ones."""
-    for path in (folder / 'camera.json', folder.parent / 'camera.json'):
+    for path in _camera_files(folder):
         if path.is_file():
             camera, _ = read_camera_file(path)
             return camera, camera
     return COLOR_CAMERAS.get(folder.parent.name, COLOR_CAMERA), DEPTH_CAMERA
+
+
+def _camera_files(folder: Path) -> tuple[Path, ...]:
+    return folder / 'camera.json', folder.parent / 'camera.json'
 
 
 @lru_cache(maxsize=1024)

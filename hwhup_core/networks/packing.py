@@ -18,6 +18,10 @@ IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 SLP_DEPTH_RANGE = 3.0
 """Metres that SLP's 8-bit depth pictures spread over 0..1."""
+INFRARED_RANGE = (293.15, 313.15)
+"""Kelvin that SLP's 8-bit pictures spread over 0..1."""
+PRESSURE_MAX = 94.0
+"""Kilopascals at 1, the largest of SLP's mat."""
 
 
 class Modality(str, Enum):
@@ -67,6 +71,19 @@ class InputConfig:
             raise ConfigError(f'modalities {[modality.value for modality in self.modalities]} name one twice.')
         if self.size < 1 or self.depth_gain <= 0 or self.depth_limit <= 0:
             raise ConfigError(f'{self} holds a size, gain or limit that is not positive.')
+
+
+def picture_of_infrared(kelvin: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
+    """Return temperatures as networks read them, 0..1."""
+    low, high = INFRARED_RANGE
+    picture: ndarray = np.clip((kelvin - low) / (high - low), 0, 1).astype(np.float32)
+    return picture
+
+
+def picture_of_pressure(kilopascals: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
+    """Return pressures as networks read them, 0..1."""
+    picture: ndarray = np.clip(kilopascals / PRESSURE_MAX, 0, 1).astype(np.float32)
+    return picture
 
 
 def crop_to_input(frame: Frame, box: PersonBox, config: InputConfig) -> Float[ndarray, '3 s s']:

@@ -21,12 +21,11 @@ from hwhup_core.body.model import BodyModel, load_body
 from hwhup_core.geometry.cameras import project
 from hwhup_core.geometry.crops import crop_depth, crop_image
 from hwhup_core.geometry.proxies import Joints2D
+from hwhup_core.networks.packing import picture_of_infrared, picture_of_pressure
 from hwhup_core.synthetic.domain import Cover, DomainConfig, PoseTruth, Sensed, SensedPose
 from hwhup_core.synthetic.subjects import subject_poses
 from hwhup_core.training.observe import (
     ObservationConfig,
-    picture_of_infrared,
-    picture_of_pressure,
     stored_depth,
     true_labels,
     weak_labels,

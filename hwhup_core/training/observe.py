@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from hwhup_core.geometry import depth_cleaning
 from hwhup_core.geometry.crops import apply_affine, box_around, crop_affine, crop_depth, crop_image
 from hwhup_core.geometry.depth import unproject
 from hwhup_core.geometry.depth_cleaning import CleaningConfig, clean_depth
-from hwhup_core.geometry.masks import Plane, PlaneConfig, cube_mask, fit_plane
+from hwhup_core.geometry.masks import Plane, PlaneConfig, cube_mask, fit_plane, joint_range_mask
 from hwhup_core.geometry.proxies import Joints2D, Proxies, ProxyConfig, joint_proxies, with_head_and_pelvis
 from hwhup_core.training.pools import Pictures, TrueLabels, WeakLabels
 from hwhup_core.training.stages import StageConfig
@@ -34,6 +35,8 @@ class ObservationConfig:
     """Metres above the bed that still count as bed (the repository's own cut)."""
     cube: float = 1.3
     """Side of the body cube in extents of the visible proxies."""
+    mask: Literal['cube', 'joint_range'] = 'cube'
+    """Body mask: the cube above the bed, or, where there is none (H36M), the range of the visible limbs' depth."""
     cleaning: CleaningConfig = field(default_factory=lambda: depth_cleaning.PAPER)
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     plane: PlaneConfig = field(default_factory=PlaneConfig)
@@ -46,25 +49,6 @@ class ObservationConfig:
 def observation_for(stage: StageConfig, config: ObservationConfig | None = None) -> ObservationConfig:
     """Return how weak labels are taken for a way to adapt: depth cleaned and proxies gated as the stage says."""
     return replace(config or ObservationConfig(), cleaning=stage.cleaning, proxy=stage.proxy)
-
-
-INFRARED_RANGE = (293.15, 313.15)
-"""Kelvin that SLP's 8-bit pictures spread over 0..1."""
-PRESSURE_MAX = 94.0
-"""Kilopascals at 1, the largest of SLP's mat."""
-
-
-def picture_of_infrared(kelvin: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
-    """Return temperatures as networks read them, 0..1."""
-    low, high = INFRARED_RANGE
-    picture: ndarray = np.clip((kelvin - low) / (high - low), 0, 1).astype(np.float32)
-    return picture
-
-
-def picture_of_pressure(kilopascals: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
-    """Return pressures as networks read them, 0..1."""
-    picture: ndarray = np.clip(kilopascals / PRESSURE_MAX, 0, 1).astype(np.float32)
-    return picture
 
 
 def wide_box(pixels: Float[ndarray, 'k 2'], margin: float) -> PersonBox:
@@ -178,9 +162,12 @@ def body_mask(
     rng: np.random.Generator,
     config: ObservationConfig,
 ) -> Bool[ndarray, 'h w']:
-    """Return the pixels of the cube above the bed that holds the visible proxies; nothing where none is visible."""
+    """Return the body's pixels, see `ObservationConfig.mask`; nothing where no joint is visible."""
     if len(seen) == 0:
         return np.zeros(depth.shape, bool)
+    if config.mask == 'joint_range':
+        limbs = [joints.names.index(name) for name in LIMB_JOINTS]
+        return joint_range_mask(depth, joints.pixels[limbs], joints.visible[limbs])
     bed = bed_plane(depth, intrinsics, joints, rng, config.plane)
     low, high = seen.min(axis=0), seen.max(axis=0)
     side = config.cube * float(max((high - low).max(), 0.3))
@@ -204,6 +191,9 @@ LIMBS = (
     ('right_hip', 'right_shoulder'), ('left_hip', 'left_shoulder'), ('right_shoulder', 'right_elbow'),
     ('right_elbow', 'right_wrist'), ('left_shoulder', 'left_elbow'), ('left_elbow', 'left_wrist'), ('thorax', 'head'),
 )  # fmt: skip
+LIMB_JOINTS = tuple(
+    f'{side}_{joint}' for side in ('right', 'left') for joint in ('ankle', 'knee', 'hip', 'wrist', 'elbow', 'shoulder')
+)
 AROUND = 0.35
 """Width of the band around the limbs, in extents of the joints."""
 

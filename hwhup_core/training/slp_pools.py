@@ -23,13 +23,11 @@ from hwhup_core.body.joints import SLP_14
 from hwhup_core.data.slp import SlpPose, SlpSet, read_slp
 from hwhup_core.errors import AssetError, ConfigError, FrameError, HwhupError
 from hwhup_core.geometry.proxies import Joints2D, with_head_and_pelvis
-from hwhup_core.networks.packing import Modality
+from hwhup_core.networks.packing import Modality, picture_of_infrared, picture_of_pressure
 from hwhup_core.training.observe import (
     ObservationConfig,
     Seen,
     labels_of,
-    picture_of_infrared,
-    picture_of_pressure,
     see,
     wide_box,
     wide_pictures,

@@ -145,11 +145,6 @@ def test_what_adapts_does_not_know_the_synthetic_world():
         assert not [module for module in modules if 'synthetic' in module or 'domain_pools' in module], name
 
 
-def test_infrared_and_pressure_become_pictures():
-    np.testing.assert_allclose(observe.picture_of_infrared(np.array([[283.15, 303.15, 323.15]])), [[0, 0.5, 1]])
-    np.testing.assert_allclose(observe.picture_of_pressure(np.array([[0.0, 47.0, 100.0]])), [[0, 0.5, 1]])
-
-
 def test_inputs_stay_as_they_were(poses):
     pose = replace(poses[1][0])
     depth = next(iter(pose.covers.values())).depth
