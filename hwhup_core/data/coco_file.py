@@ -17,25 +17,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
-from numpy import ndarray
 
 from hwhup_core.body.joints import COCO_17, indices
+from hwhup_core.data.coco_person import BadPerson, bounds_of, check_place, keypoints_of, size_of
 from hwhup_core.data.sample import BadSamples, Keypoints, centred_box
 from hwhup_core.errors import AssetError
 from hwhup_core.types import PersonBox
 
 BOX_SCALE = 1.2
 """Side of a person's square over the longer side of the published box (method 1.5)."""
-PIXEL_SHIFT = 0.5
 LEFT_OUT = ('unlabelled', 'crowd')
 """Reasons in `BadSamples.reasons` that count people left out on purpose, not bad ones."""
 Flags = Literal['required', 'assumed', 'optional']
 """What to do where a file has no visibility flags: refuse it, take labelled joints as seen, or as unknown (NaN)."""
 _ENOUGH_PEOPLE = 20
 """So many people whose labelled joints are all seen, or all occluded, are no accident: nobody set the flags."""
-_OUTSIDE = 0.1
-"""How far outside its picture a labelled joint may lie, as a share of the picture's longer side."""
 _log = logging.getLogger(__name__)
 
 
@@ -65,21 +61,13 @@ class _Content:
     images: Mapping[int | str, Mapping[str, Any]]
     repeated: frozenset[int | str]
     """Image ids that stand there twice."""
-    orders: Mapping[Any, tuple[int, ...] | None]
+    orders: Mapping[int | str, tuple[int, ...] | None]
     """Category id -> where each of `COCO_17` stands; None for a category without key points."""
     annotations: Sequence[Mapping[str, Any]]
     numbers: int
     """Numbers per key point: 3, or 2 where there are no flags."""
     folders: tuple[Path, ...]
     """Where pictures may lie."""
-
-
-class _BadPerson(AssetError):
-    """One person cannot be used."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def read_people(path: Path, folders: Sequence[Path], bad: BadSamples, flags: Flags) -> list[CocoPerson]:
@@ -95,7 +83,7 @@ def read_people(path: Path, folders: Sequence[Path], bad: BadSamples, flags: Fla
             continue
         try:
             person = _person(content, annotation, seen)
-        except _BadPerson as error:
+        except BadPerson as error:
             bad.add(f'{path.name} annotation {annotation.get("id")}', error.reason, error)
             continue
         if person is not None:
@@ -114,11 +102,13 @@ _WITHOUT_FLAGS = (
 
 def _settle_flags(content: _Content, people: list[CocoPerson], flags: Flags) -> list[CocoPerson]:
     """Return the people as they are where the flags are real, else refuse them or replace the flags."""
-    kinds = {bool(seen) for person in people for seen in person.keypoints.visible[person.keypoints.labelled]}
+    kinds = {
+        float(seen) for person in people for seen in np.unique(person.keypoints.visible[person.keypoints.labelled])
+    }
     if len(kinds) == 2 or not people:
         return people
     if content.numbers == 3:
-        every = 'v = 2 (seen)' if kinds == {True} else 'v = 1 (occluded)'
+        every = 'v = 2 (seen)' if kinds == {1.0} else 'v = 1 (occluded)'
         found = f'{content.path}: every labelled joint of its {len(people)} people has {every}'
         if len(people) < _ENOUGH_PEOPLE:
             _log.warning('%s. So few may be so; if nobody set the flags, do not trust them.', found)
@@ -153,7 +143,7 @@ def _read_content(path: Path, folders: tuple[Path, ...]) -> _Content:
         path=path,
         images={_id(path, image): image for image in images},
         repeated=frozenset(number for number, count in ids.items() if count > 1),
-        orders={category.get('id'): _order(path, category) for category in categories},
+        orders={_id(path, category): _order(path, category) for category in categories},
         annotations=annotations,
         numbers=2 if lengths and lengths.most_common(1)[0][0] == 2 * len(COCO_17) else 3,
         folders=folders,
@@ -179,7 +169,9 @@ def read_json(path: Path) -> Any:
 def _id(path: Path, entry: Mapping[str, Any]) -> int | str:
     number = entry.get('id')
     if not isinstance(number, (int, str)):
-        raise AssetError(f'{path}: an entry of images has the id {number!r}, expected a number. Correct the file.')
+        raise AssetError(
+            f'{path}: an entry of images or categories has the id {number!r}, expected a number. Correct the file.'
+        )
     return number
 
 
@@ -207,127 +199,46 @@ def _picture(content: _Content, image: Mapping[str, Any]) -> Path | None:
 
 def _person(content: _Content, annotation: Mapping[str, Any], seen: set[int | str]) -> CocoPerson | None:
     """Return a checked person; None for what is no person and for one without labelled joints."""
-    number, category = annotation.get('id'), annotation.get('category_id')
+    number = annotation.get('id')
     where = f'{content.path}, annotation {number}'
-    if category not in content.orders:
-        raise _BadPerson('category', f'{where}: no category {category!r} in the file. Correct `category_id`.')
-    order = content.orders[category]
+    order = _order_of(content, annotation, where)
     if order is None:
         return None
     if not isinstance(number, (int, str)) or number in seen:
-        raise _BadPerson('duplicate_id', f'{where}: its id is missing or stands twice. Give each its own.')
+        raise BadPerson('duplicate_id', f'{where}: its id is missing or stands twice. Give each its own.')
     seen.add(number)
     image = _image(content, annotation.get('image_id'), where)
-    keypoints = _keypoints(annotation.get('keypoints'), content.numbers, order, where)
+    keypoints = keypoints_of(annotation.get('keypoints'), content.numbers, order, where)
     if not keypoints.labelled.any():
         return None
-    size = _size(image, where)
-    bounds = _bounds(annotation.get('bbox'), keypoints, where)
-    _check_place(keypoints.pixels[keypoints.labelled], size, bounds, where)
+    size = size_of(image, where)
+    bounds = bounds_of(annotation.get('bbox'), keypoints, where)
+    check_place(keypoints.pixels[keypoints.labelled], size, bounds, where)
     picture = _picture(content, image)
     if picture is None:
         listed = ', '.join(str(folder) for folder in content.folders)
-        raise _BadPerson(
+        raise BadPerson(
             'missing_picture', f'{where}: no {image.get("file_name")} in {listed}. Copy the pictures whole.'
         )
     try:
         box = centred_box(*bounds, BOX_SCALE)
     except AssetError as error:
-        raise _BadPerson('box', f'{where}: {error}') from error
+        raise BadPerson('box', f'{where}: {error}') from error
     return CocoPerson(number, picture, size, keypoints, box, image, annotation)
+
+
+def _order_of(content: _Content, annotation: Mapping[str, Any], where: str) -> tuple[int, ...] | None:
+    category = annotation.get('category_id')
+    if not isinstance(category, (int, str)) or category not in content.orders:
+        raise BadPerson('category', f'{where}: no category {category!r} in the file. Correct `category_id`.')
+    return content.orders[category]
 
 
 def _image(content: _Content, number: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(number, (int, str)) or number not in content.images:
-        raise _BadPerson(
+        raise BadPerson(
             'unknown_image', f'{where}: no image {number!r} in the file. Correct `image_id`, or copy again.'
         )
     if number in content.repeated:
-        raise _BadPerson('duplicate_id', f'{where}: image id {number} stands twice in the file. Give each its own.')
+        raise BadPerson('duplicate_id', f'{where}: image id {number} stands twice in the file. Give each its own.')
     return content.images[number]
-
-
-def _keypoints(values: Any, numbers: int, order: tuple[int, ...], where: str) -> Keypoints:
-    expected = numbers * len(order)
-    if not isinstance(values, list) or len(values) != expected:
-        found = len(values) if isinstance(values, list) else 'none'
-        raise _BadPerson('keypoint_count', f'{where}: {found} numbers of key points, expected {expected}. Correct it.')
-    rows = finite(values, 'keypoints', where).reshape(-1, numbers)[list(order)]
-    pixels = rows[:, :2]
-    # Without flags, a joint that is not labelled lies at 0, 0 as in COCO.
-    flags = rows[:, 2] if numbers == 3 else np.where(pixels.any(axis=1), 2.0, 0.0)
-    strange = sorted({float(flag) for flag in flags} - {0.0, 1.0, 2.0})
-    if strange:
-        raise _BadPerson(
-            'flags',
-            f'{where}: visibility flags {strange[:3]}, expected 0 (not labelled), 1 (occluded) or 2 (seen). Scores of '
-            'a detector are no flags; use labels.',
-        )
-    labelled = flags > 0
-    visible = np.where(labelled, flags - 1, np.nan).astype(np.float32)
-    placed = np.where(labelled[:, None], pixels + PIXEL_SHIFT, 0.0).astype(np.float32)
-    return Keypoints(placed, labelled, visible)
-
-
-def finite(values: Any, what: str, where: str) -> Float[ndarray, '...']:
-    """Return numbers of an annotation as an array."""
-    try:
-        array = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise _BadPerson('not_numbers', f'{where}: `{what}` is not all numbers ({error}). Correct it.') from error
-    if not np.isfinite(array).all():
-        raise _BadPerson('not_finite', f'{where}: `{what}` has a NaN or infinite number. Correct it, or leave it out.')
-    return array
-
-
-def _size(image: Mapping[str, Any], where: str) -> tuple[int, int] | None:
-    width, height = image.get('width'), image.get('height')
-    if width is None and height is None:
-        return None
-    if not all(isinstance(side, (int, float)) and 0 < side < np.inf for side in (width, height)):
-        raise _BadPerson('size', f'{where}: its picture is {width}x{height}. Correct width and height.')
-    return int(width or 0), int(height or 0)
-
-
-def _bounds(box: Any, keypoints: Keypoints, where: str) -> tuple[Float[ndarray, '2'], Float[ndarray, '2']]:
-    """Return the corners of the published box; of the labelled joints where there is none."""
-    if box is None:
-        points = keypoints.pixels[keypoints.labelled].astype(np.float64)
-        return points.min(axis=0), points.max(axis=0)
-    values = finite(box, 'bbox', where)
-    if values.shape != (4,):
-        raise _BadPerson('box', f'{where}: `bbox` has {values.size} numbers, expected x, y, width, height. Correct it.')
-    return values[:2], values[:2] + values[2:]
-
-
-def _check_place(
-    points: Float[ndarray, 'k 2'],
-    size: tuple[int, int] | None,
-    bounds: tuple[Float[ndarray, '2'], Float[ndarray, '2']],
-    where: str,
-) -> None:
-    """Refuse joints far from their picture or, with x and y swapped, from their box."""
-    low, high = bounds
-    margin = float((high - low).max()) / 2
-    near = _inside(points, low - margin, high + margin).mean() >= 0.5
-    swapped_near = _inside(points[:, ::-1], low - margin, high + margin).all()
-    within = swapped_within = True
-    if size is not None:
-        beyond, corner = _OUTSIDE * max(size), np.array(size, np.float64)
-        within = bool(_inside(points, np.full(2, -beyond), corner + beyond).all())
-        swapped_within = bool(_inside(points[:, ::-1], np.full(2, -beyond), corner + beyond).all())
-    if within and (near or not (swapped_near and swapped_within)):
-        return
-    picture = f'its picture of {size[0]}x{size[1]}' if size else 'its picture'
-    x, y = points[np.abs(points - points.mean(axis=0)).sum(axis=1).argmax()]
-    if swapped_within:
-        raise _BadPerson(
-            'swapped_axes',
-            f'{where}: joints such as ({x:.0f}, {y:.0f}) lie outside {"its box" if within else picture}, but would fit '
-            'with x and y swapped. Expected x, y, v for each joint; swap them in the file.',
-        )
-    raise _BadPerson('outside', f'{where}: joints such as ({x:.0f}, {y:.0f}) lie far outside {picture}. Correct it.')
-
-
-def _inside(points: Float[ndarray, 'k 2'], low: Float[ndarray, '2'], high: Float[ndarray, '2']) -> Bool[ndarray, ' k']:
-    return np.asarray(((points >= low) & (points <= high)).all(axis=1))

@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from hwhup_core.body.joints import COCO_17
-from hwhup_core.data.coco_file import BOX_SCALE, PIXEL_SHIFT
+from hwhup_core.data.coco_file import BOX_SCALE
+from hwhup_core.data.coco_person import PIXEL_SHIFT
 from hwhup_core.data.sample import Keypoints
 from hwhup_core.errors import ConfigError
 from hwhup_core.networks.checkpoint import write_whole
