@@ -63,15 +63,23 @@ def subject_poses(
     config: DomainConfig, body: BodyModel, seed: int, subject: int
 ) -> Iterator[tuple[SensedPose, PoseTruth]]:
     """Yield what is sensed and what is true for each pose of a subject (from 1), in order."""
+    setup, source, people = placed_people(config, body, seed, subject)
+    for k, placed in enumerate(people):
+        render = bare_picture(config, setup, placed, source, k + 1)
+        sensed = sense(config, setup, placed, render, source, subject, k + 1)
+        yield sensed, true_pose(placed, render)
+
+
+def placed_people(
+    config: DomainConfig, body: BodyModel, seed: int, subject: int
+) -> tuple[Setup, Seed, Iterator[PlacedBody]]:
+    """Return what a subject keeps, where its random numbers come from, and the body of each pose in its place."""
     source = Seed((seed, KINDS.index(config.kind), subject))
     betas = np.clip(source.generator(0, _WHO).standard_normal(10), -2.0, 2.0)
     physique = measure(body, betas)
     setup = _set_up(config, body, physique, source)
     poses = _draw_poses(config, physique, source.generator(0, _HOW))
-    for k, placed in enumerate(_place_all(config, body, betas, setup, poses, source)):
-        render = bare_picture(config, setup, placed, source, k + 1)
-        sensed = sense(config, setup, placed, render, source, subject, k + 1)
-        yield sensed, true_pose(placed, render)
+    return setup, source, _place_all(config, body, betas, setup, poses, source)
 
 
 def _set_up(config: DomainConfig, body: BodyModel, physique: Physique, source: Seed) -> Setup:
