@@ -89,7 +89,7 @@ KEYPOINT_SETS = {
     ),
 }  # fmt: skip
 """`spin_49`, `spin_24` and `openpose_*` are SPIN's, hips ignored as there; `coco_17` and `h36m_17` use the body's own
-points where it has them (`regressors.py` adds Human3.6M's); `mpii_16` uses SPIN's regressed points, so that its hips lie
+points where it has them (`regressors.py` adds Human3.6M's); `mpii_16` uses SPIN's regressed points, so its hips lie
 outside SMPL's; `slp_14` and `smpl_24` take SMPL's joints; `slp_16` has the head and pelvis that `with_head_and_pelvis`
 adds. Change what is ignored with `dataclasses.replace`."""
 

@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reproduce(
         verbs.add_parser('reproduce', help="run one of the paper's tables again, or adapt colour weights to a crib")
     )
+    _add_config(verbs.add_parser('config', help='say where data sets and official files are'))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
@@ -58,6 +59,17 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--assets', type=Path, help='folder with official SMPL, SMIL and SPIN files (default: environment HWHUP_ASSETS)'
     )
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    setter = actions.add_parser('set', help='keep a folder: hwhup config set data.slp DIR')
+    getter = actions.add_parser('get', help='print the folder behind a key')
+    unsetter = actions.add_parser('unset', help='forget a key')
+    for each in (setter, getter, unsetter):
+        each.add_argument('key', help='such as data.slp; `hwhup config list` names all')
+    setter.add_argument('folder')
+    actions.add_parser('list', help='print all keys, what they mean and what they are set to')
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
@@ -220,6 +232,14 @@ def _run(arguments: argparse.Namespace) -> int:
         from hwhup_core.cli.doctor import doctor
 
         return doctor(arguments.assets)
+    if arguments.verb == 'config':
+        from hwhup_core.cli import settings
+
+        if arguments.action == 'list':
+            return settings.config_list()
+        if arguments.action == 'set':
+            return settings.config_set(arguments.key, arguments.folder)
+        return (settings.config_get if arguments.action == 'get' else settings.config_unset)(arguments.key)
     if arguments.verb == 'predict':
         from hwhup_core.cli.predict import PredictRequest, predict
 

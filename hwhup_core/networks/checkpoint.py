@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from hwhup_core.networks.card import FORMAT_VERSION, ModelCard
 from hwhup_core.networks.compact import CompactRegressor
 from hwhup_core.networks.mean import CAMERA_NUMBERS, POSE_NUMBERS, SHAPE_NUMBERS, MeanParameters
 from hwhup_core.networks.spin import SpinRegressor
+from hwhup_core.whole_files import write_whole as write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -215,19 +214,3 @@ def _stem(path: Path) -> Path:
 
 def _beside(stem: Path, ending: str) -> Path:
     return stem.with_name(stem.name + ending)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write through a temporary neighbour, so that the file is whole at any moment; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.partial')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)  # mkstemp makes files for the owner only.
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise

@@ -11,7 +11,7 @@ from hwhup_core.geometry.depth import depth_offset_mean
 
 ROOT = Path(__file__).resolve().parents[2]
 
-BASE = {'types', 'errors', 'config_io', 'compiled'}
+BASE = {'types', 'errors', 'config_io', 'compiled', 'whole_files', 'settings', 'assets'}
 METHOD = BASE | {'geometry', 'body', 'networks'}
 BELOW_TRAINING = METHOD | {'render', 'synthetic', 'data', 'fitting', 'labeling', 'evaluation', 'inference'}
 CORE_MAY_IMPORT = {
@@ -20,6 +20,11 @@ CORE_MAY_IMPORT = {
     'types': set(),
     'config_io': {'errors'},
     'compiled': set(),
+    'whole_files': set(),
+    'settings': {'errors', 'whole_files'},
+    'assets': {'errors', 'whole_files', 'settings'},
+    # What an official file is: asks the readers of bodies and weights.
+    'recognition': METHOD,
     'geometry': BASE,
     'body': BASE | {'geometry'},
     'networks': BASE | {'geometry', 'body'},

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 
 from hwhup_core.body.model import load_body
 from hwhup_core.errors import AssetError, ConfigError
-from hwhup_core.networks import checkpoint
 from hwhup_core.networks.card import Measurement, ModelCard
 from hwhup_core.networks.checkpoint import (
     hash_weights,
@@ -173,7 +172,7 @@ def test_truncated_weights_are_refused(saved):
 
 
 def test_failed_save_leaves_the_old_file(saved, monkeypatch):
-    monkeypatch.setattr(checkpoint.os, 'replace', lambda *paths: (_ for _ in ()).throw(OSError('disk full')))
+    monkeypatch.setattr(os, 'replace', lambda *paths: (_ for _ in ()).throw(OSError('disk full')))
     with pytest.raises(OSError, match='disk full'):
         save_checkpoint(saved.stem, CompactRegressor(TINY), CARD)
     monkeypatch.undo()
