@@ -101,19 +101,21 @@ def labelled_pool_from_samples(
 
 def keypoints_for(joints: Sequence[str]) -> KeypointSet:
     """Return the key point set that has most of these joints; SLP's and what is like it with head and pelvis."""
-    names = set(joints)
-    if {'thorax', 'head_top'} <= names:
-        names |= {'head', 'pelvis'}
-    first = ('slp_16', 'coco_17', 'smpl_24', 'spin_49')
-    order = [*first, *(name for name in KEYPOINT_SETS if name not in first)]
-    best = max(order, key=lambda name: len(names & set(keypoint_set(name).joints)))
-    shared = names & set(keypoint_set(best).joints)
+    best = max(KEYPOINT_SETS, key=lambda name: _fit(joints, keypoint_set(name)))
+    shared = set(joints) & set(keypoint_set(best).joints)
     if len(shared) < LEAST_SHARED:
         raise ConfigError(
             f'Of the joints {", ".join(joints)} the key point set {best} has {len(shared)}, expected {LEAST_SHARED}. '
             'Name the joints as hwhup_core.body.joints does.'
         )
     return keypoint_set(best)
+
+
+def _fit(joints: Sequence[str], keypoints: KeypointSet) -> tuple[int, int, int]:
+    """Return how well a set fits: joints that both have, then those that can be made of them, then few others."""
+    added = {'head', 'pelvis'} if {'thorax', 'head_top'} <= set(joints) else set()
+    known = set(keypoints.joints)
+    return len(set(joints) & known), len((set(joints) | added) & known), -len(known)
 
 
 def far_camera(box: PersonBox, margin: float, width: int, height: int) -> Intrinsics:
