@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,15 @@ def held_out_batch(pool: TestPool, places: Int[ndarray, ' b'], inputs: InputConf
     return weak, draw_labelled(pool.truth, places, rngs, lambda points, rng: next(boxes), Crops(inputs))
 
 
-def score_pool(network: nn.Module, body: BodyModel, inputs: InputConfig, pool: TestPool) -> PersonScores:
-    """Return the scores of all held-out frames; depth and mask to compare with are exact and uncovered."""
+def score_pool(
+    network: nn.Module, body: BodyModel, inputs: InputConfig, pool: TestPool, scored: Sequence[str] = ()
+) -> PersonScores:
+    """
+    Return the scores of all held-out frames; depth and mask to compare with are exact and uncovered.
+
+    PCK and PCKh are about the joints named in `scored`; without names about those that were labelled.
+    """
+    chosen = torch.tensor([name in scored for name in pool.truth.joints])
     network.eval()
     device = next(network.parameters()).device
     parts = []
@@ -64,7 +72,8 @@ def score_pool(network: nn.Module, body: BodyModel, inputs: InputConfig, pool: T
         assert observed.mask is not None
         with torch.no_grad():
             predicted = predict(network, weak.images, bfloat16=False)
-        named = LabelledKeypoints(truth.keypoints, observed.confidence > 0, set_of_joints(pool.truth.joints))
+        counted = chosen.to(device).expand(len(places), -1) if scored else observed.confidence > 0
+        named = LabelledKeypoints(truth.keypoints, counted, set_of_joints(pool.truth.joints))
         tags = frame_tags(pool, places)
         parts.append(
             score_batch(predicted, body, truth.pinhole, observed.depth, observed.mask, truth.params, named, tags)

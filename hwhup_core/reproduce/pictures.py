@@ -14,9 +14,10 @@ from hwhup_core.body.model import load_body
 from hwhup_core.evaluation.page import Shown, write_sheet
 from hwhup_core.evaluation.scores import load_scores
 from hwhup_core.networks.packing import Modality
+from hwhup_core.reproduce.columns import column_network
 from hwhup_core.reproduce.config import TableConfig
 from hwhup_core.reproduce.held_out import held_out_batch, load_test_pool
-from hwhup_core.reproduce.table1 import column_network, scores_file
+from hwhup_core.reproduce.table1 import places_in
 from hwhup_core.training.adapt import still_transform
 from hwhup_core.training.domain_pools import TestPool
 from hwhup_core.training.transforms import warp_picture
@@ -31,13 +32,13 @@ JPEG_QUALITY = 85
 def write_pictures(config: TableConfig, run: Path, out: Path) -> None:
     """Write `<table>.jpg`: one frame of each quarter of the full column's errors, best to worst, picked by rank."""
     pool, body = load_test_pool(run / 'test'), load_body(config.body)
-    errors = load_scores(scores_file(run, AFTER)).mpjpe_mm
+    errors = load_scores(places_in(run).scores(AFTER)).mpjpe_mm
     places = np.argsort(errors)[((np.arange(SHOWN) + 0.5) / SHOWN * len(errors)).astype(int)]
     weak, truth = held_out_batch(pool, places, config.inputs)
     named = {}
     for column in (BEFORE, AFTER):
         with torch.no_grad():
-            named[column] = predict(column_network(config, run, column).eval(), weak.images, bfloat16=False)
+            named[column] = predict(column_network(config, places_in(run), column).eval(), weak.images, bfloat16=False)
     depth = weak.observation.depth
     assert depth is not None
     rows = [
