@@ -26,7 +26,7 @@ from hwhup_core.types import PersonBox
 
 BOX_SCALE = 1.2
 """Side of a person's square over the longer side of the published box (method 1.5)."""
-LEFT_OUT = ('unlabelled', 'crowd')
+LEFT_OUT = ('unlabelled', 'crowd', 'incomplete_limbs')
 """Reasons in `BadSamples.reasons` that count people left out on purpose, not bad ones."""
 Flags = Literal['required', 'assumed', 'optional']
 """What to do where a file has no visibility flags: refuse it, take labelled joints as seen, or as unknown (NaN)."""
@@ -88,7 +88,7 @@ def read_people(path: Path, folders: Sequence[Path], bad: BadSamples, flags: Fla
             continue
         if person is not None:
             people.append(person)
-        elif content.orders.get(annotation.get('category_id')) is not None:
+        elif content.orders[annotation['category_id']] is not None:
             bad.reasons['unlabelled'] += 1
     return _settle_flags(content, people, flags)
 
