@@ -36,7 +36,7 @@ CORE_MAY_IMPORT = {
     'recording': BASE | {'geometry', 'data'},
     'labeling': METHOD | {'render', 'fitting', 'data', 'inference'},
     # Weights on their way into a running node.
-    'deploy': METHOD | {'inference', 'evaluation', 'data'},
+    'deploy': METHOD | {'render', 'inference', 'whole_files'},
     'inference': METHOD | {'render'},
     'evaluation': METHOD | {'render', 'synthetic', 'data', 'inference'},
     # A run ends with the figures of its weights, made by the engine that will run them.
