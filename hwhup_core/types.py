@@ -179,9 +179,9 @@ class Frame:
     depth: Float[ndarray, 'h w'] | None = None
     """float32 metres along z; 0 = no measurement (never NaN, inf or negative)."""
     infrared: Float[ndarray, 'h w'] | None = None
-    """float32, scaled to [0, 1]."""
+    """float32, scaled so that 20 to 40 degrees Celsius are [0, 1]; a source in kelvin may go beyond."""
     pressure: Float[ndarray, 'h w'] | None = None
-    """float32, scaled to [0, 1]."""
+    """float32, scaled so that 0 to 94 kPa are [0, 1]."""
     intrinsics: Intrinsics | None = None
 
 

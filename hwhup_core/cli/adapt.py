@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from hwhup_core.networks.packing import Modality
+from hwhup_core.networks.packing import INPUTS
 from hwhup_core.training.distributed import init_from_environment
 from hwhup_core.training.dry_run import DryRun
 from hwhup_core.training.slp_run import Outcome, SlpRunConfig, run_slp, try_slp
@@ -21,7 +21,7 @@ def config_from(given: argparse.Namespace) -> SlpRunConfig:
         out=given.out or Path('runs') / f'adapt-{given.data.resolve().name}',
         preset=given.preset.replace('-', '_'),
         body=given.body,
-        modality=None if given.input is None else Modality(given.input),
+        modalities=None if given.input is None else INPUTS[given.input],
         covers=None if given.covers is None else tuple(dict.fromkeys(given.covers)),
         epochs=given.epochs,
         stage_two=given.stage_two,

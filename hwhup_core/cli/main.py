@@ -118,7 +118,9 @@ def _add_adapt(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument('--body', default='adult', help='adult, infant, or an SMPL/SMIL file (%(default)s)')
     parser.add_argument(
-        '--input', choices=('rgb', 'depth', 'infrared', 'pressure'), help='what it reads (what the weights read)'
+        '--input',
+        choices=('rgb', 'depth', 'infrared', 'pressure', 'combined'),
+        help='what it reads; combined: depth, infrared and pressure (what the weights read)',
     )
     parser.add_argument(
         '--covers', nargs='+', choices=('uncover', 'cover1', 'cover2'), help='covers to read under (all that are there)'

@@ -21,7 +21,7 @@ SLP_DEPTH_RANGE = 3.0
 INFRARED_RANGE = (293.15, 313.15)
 """Kelvin that SLP's 8-bit pictures spread over 0..1."""
 PRESSURE_MAX = 94.0
-"""Kilopascals at 1, the largest of SLP's mat."""
+"""Kilopascals at 1, the largest of SLP's mat (`PM_max` of the released reader)."""
 
 
 class Modality(str, Enum):
@@ -40,6 +40,26 @@ SLP_STATISTICS = {
     Modality.PRESSURE: (0.009072126, 0.038837425),
 }
 """Mean and standard deviation of SLP's pictures in [0, 1], as HW-HuP used them."""
+_WARMEST = INFRARED_RANGE[1] - INFRARED_RANGE[0]
+RAW_STATISTICS = {
+    Modality.DEPTH: (2190.869, 756.1536),
+    Modality.INFRARED: (INFRARED_RANGE[0] + _WARMEST * 0.1924838, _WARMEST * 0.077975444),
+    Modality.PRESSURE: (PRESSURE_MAX * 0.009072126, PRESSURE_MAX * 0.038837425),
+}
+"""
+The same in millimetres, kelvin and kilopascals. Those of depth are in the released reader; the others were not
+published: they are the pictures' own, by what a picture's 0 and 1 stand for.
+"""
+LEAST_PEAK = 1e-3
+"""Peak of a map that nothing lies on: about 0.1 kPa."""
+INPUTS = {
+    'rgb': (Modality.RGB,),
+    'depth': (Modality.DEPTH,),
+    'infrared': (Modality.INFRARED,),
+    'pressure': (Modality.PRESSURE,),
+    'combined': (Modality.DEPTH, Modality.INFRARED, Modality.PRESSURE),
+}
+"""Names for what a network reads; combined is the paper's."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +70,23 @@ class InputConfig:
     """In channel order; together at most 3 channels."""
     size: int = 112
     """Side of the square input, pixels."""
-    style: Literal['relative', 'spin'] = 'relative'
+    style: Literal['relative', 'spin', 'millimetres'] = 'relative'
     """
     How depth is scaled. `relative`: height over the crop's median depth in half crop sides, the same for any distance
-    and sensor; needs intrinsics. `spin`: metres over 3, normalised as in SLP, which HW-HuP's weights expect.
+    and sensor; needs intrinsics. `spin`: metres over 3, as SLP's 8-bit pictures, which HW-HuP's weights expect.
+    `millimetres`: SLP's raw depth; it tells distances beyond 3 m apart. In the last two a hole is 0, as published.
     """
     depth_gain: float = 4.0
     """Factor on relative depth: limbs are a small part of a half crop side."""
     depth_limit: float = 3.0
     """Relative depth is clipped to plus and minus this, after the gain."""
+    infrared: Literal['picture', 'kelvin'] = 'picture'
+    """`picture`: 20 to 40 degrees Celsius, as SLP's 8-bit pictures. `kelvin`: nothing is clipped."""
+    pressure: Literal['kilopascals', 'picture'] = 'kilopascals'
+    """
+    `kilopascals`: pressures of two maps compare. `picture`: each map over its own peak, as SLP's 8-bit pictures, which
+    HW-HuP's weights expect.
+    """
 
     def __post_init__(self) -> None:
         channels = sum(CHANNELS[modality] for modality in self.modalities)
@@ -74,14 +102,14 @@ class InputConfig:
 
 
 def picture_of_infrared(kelvin: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
-    """Return temperatures as networks read them, 0..1."""
+    """Return temperatures as frames hold them: 20 to 40 degrees Celsius are 0..1; colder and warmer lie beyond."""
     low, high = INFRARED_RANGE
-    picture: ndarray = np.clip((kelvin - low) / (high - low), 0, 1).astype(np.float32)
+    picture: ndarray = ((kelvin - low) / (high - low)).astype(np.float32)
     return picture
 
 
 def picture_of_pressure(kilopascals: Float[ndarray, 'h w']) -> Float[ndarray, 'h w']:
-    """Return pressures as networks read them, 0..1."""
+    """Return pressures as frames hold them: 0 to 94 kPa are 0..1."""
     picture: ndarray = np.clip(kilopascals / PRESSURE_MAX, 0, 1).astype(np.float32)
     return picture
 
@@ -139,12 +167,20 @@ def crop_channels(
     """
     Return the normalised channels of one modality's crop at the input size, not yet packed.
 
-    RGB in 0..255, depth in metres (0 = hole), infrared and pressure in [0, 1]; `half_tangent` as above, for depth only.
+    RGB in 0..255, depth in metres (0 = hole), infrared and pressure as frames hold them, but pressure over the whole
+    map's peak where `config.pressure` is `picture`; `half_tangent` as above, for depth only.
     """
     if modality is Modality.RGB:
         scale, offset = 1 / (255 * IMAGENET_STD), IMAGENET_MEAN / IMAGENET_STD
         return np.ascontiguousarray((crop * scale - offset).transpose(2, 0, 1))
-    return _depth_channel(crop, half_tangent, config) if modality is Modality.DEPTH else _standardised(crop, modality)
+    if modality is Modality.DEPTH:
+        return _depth_channel(crop, half_tangent, config)
+    return _infrared_channel(crop, config) if modality is Modality.INFRARED else _pressure_channel(crop, config)
+
+
+def pressure_scale(peak: float, config: InputConfig) -> float:
+    """Return the factor on a map of this peak before `crop_channels`."""
+    return 1 / max(peak, LEAST_PEAK) if config.pressure == 'picture' else 1.0
 
 
 def _channels(modality: Modality, frame: Frame, box: PersonBox, config: InputConfig) -> Float[ndarray, '_ s s']:
@@ -154,19 +190,36 @@ def _channels(modality: Modality, frame: Frame, box: PersonBox, config: InputCon
         half_tangent = _half_tangent(frame.intrinsics, box) if config.style == 'relative' else 1.0
         return crop_channels(modality, depth, half_tangent, config)
     pictures = {Modality.RGB: frame.color, Modality.INFRARED: frame.infrared, Modality.PRESSURE: frame.pressure}
-    crop = crop_image(_present(pictures[modality], modality), box, config.size)
+    picture = _present(pictures[modality], modality)
+    crop = crop_image(picture, box, config.size)
+    if modality is Modality.PRESSURE:
+        crop = crop * np.float32(pressure_scale(float(picture.max()), config))
     return crop_channels(modality, crop, 1.0, config)
 
 
 def _depth_channel(depth: Float[ndarray, 's s'], half_tangent: float, config: InputConfig) -> Float[ndarray, '1 s s']:
     if config.style == 'relative':
         return relative_depth(depth, half_tangent, config.depth_gain, config.depth_limit)[None]
-    return _standardised(np.minimum(depth / SLP_DEPTH_RANGE, 1), Modality.DEPTH)
+    if config.style == 'millimetres':
+        return _standardised(1000 * depth, RAW_STATISTICS[Modality.DEPTH])
+    return _standardised(np.minimum(depth / SLP_DEPTH_RANGE, 1), SLP_STATISTICS[Modality.DEPTH])
 
 
-def _standardised(image: Float[ndarray, 's s'], modality: Modality) -> Float[ndarray, '1 s s']:
-    mean, std = SLP_STATISTICS[modality]
-    return ((image[None] - mean) / std).astype(np.float32)
+def _infrared_channel(crop: Float[ndarray, 's s'], config: InputConfig) -> Float[ndarray, '1 s s']:
+    if config.infrared == 'kelvin':
+        return _standardised(INFRARED_RANGE[0] + _WARMEST * crop, RAW_STATISTICS[Modality.INFRARED])
+    return _standardised(np.clip(crop, 0, 1), SLP_STATISTICS[Modality.INFRARED])
+
+
+def _pressure_channel(crop: Float[ndarray, 's s'], config: InputConfig) -> Float[ndarray, '1 s s']:
+    if config.pressure == 'kilopascals':
+        return _standardised(PRESSURE_MAX * crop, RAW_STATISTICS[Modality.PRESSURE])
+    return _standardised(np.clip(crop, 0, 1), SLP_STATISTICS[Modality.PRESSURE])
+
+
+def _standardised(image: Float[ndarray, 's s'], statistics: tuple[float, float]) -> Float[ndarray, '1 s s']:
+    mean, deviation = statistics
+    return ((image[None] - mean) / deviation).astype(np.float32)
 
 
 def _half_tangent(intrinsics: Intrinsics | None, box: PersonBox) -> float:

@@ -17,10 +17,11 @@ from torch import Tensor
 from hwhup_core.body.joints import flip as flipped_order
 from hwhup_core.errors import ConfigError
 from hwhup_core.fitting.best_fit import Augmentation, to_augmented
-from hwhup_core.networks.packing import InputConfig, Modality, crop_channels, pack_channels
+from hwhup_core.networks.packing import InputConfig, Modality, crop_channels, pack_channels, pressure_scale
 from hwhup_core.training.distributed import share_of
 from hwhup_core.training.pools import LabelledPool, Pictures, WeakPool
 from hwhup_core.training.transforms import (
+    PICTURE_UNIT,
     Transform,
     move_points,
     turn_directions,
@@ -140,16 +141,28 @@ def _channels(
     if modality is Modality.DEPTH:
         return crop_channels(modality, warp_depth(picture, move, size), half_tangent, crops.inputs)
     crop = _with_gain(warp_picture(picture, move, size), modality, rng, crops.gain)
+    if modality is Modality.PRESSURE:
+        crop *= np.float32(pressure_scale(_peak(pictures, index, crops.inputs), crops.inputs))
     return crop_channels(modality, crop, 1.0, crops.inputs)
+
+
+def _peak(pictures: Pictures, index: int, inputs: InputConfig) -> float:
+    if pictures.pressure_peak is not None:
+        return float(pictures.pressure_peak[index])
+    if inputs.pressure == 'picture':
+        raise ConfigError('The samples do not tell the peaks of their pressure maps. Make the pool of samples anew.')
+    return 1.0
 
 
 def _with_gain(
     crop: Shaped[ndarray, 's s *c'], modality: Modality, rng: np.random.Generator, gain: float
 ) -> Float[ndarray, 's s *c']:
-    """Return the crop with each channel brighter or darker; colour stays in 0..255, the others become 0..1."""
+    """Return the crop with each channel brighter or darker; colour stays in 0..255, the others are as in frames."""
     factors = rng.uniform(1 - gain, 1 + gain, 3 if modality is Modality.RGB else 1).astype(np.float32)
-    scaled = np.clip(crop * factors, 0, 255).astype(np.float32)
-    return scaled if modality is Modality.RGB else scaled / np.float32(255)
+    if modality is Modality.RGB:
+        return np.clip(crop * factors, 0, 255).astype(np.float32)
+    unit = 1 / 255 if crop.dtype == np.uint8 else PICTURE_UNIT
+    return (crop * np.float32(unit) * factors).astype(np.float32)
 
 
 def _moved_keypoints(

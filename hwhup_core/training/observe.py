@@ -19,7 +19,7 @@ from hwhup_core.geometry.masks import Plane, PlaneConfig, cube_mask, fit_plane, 
 from hwhup_core.geometry.proxies import Joints2D, Proxies, ProxyConfig, joint_proxies, with_head_and_pelvis
 from hwhup_core.training.pools import Pictures, TrueLabels, WeakLabels
 from hwhup_core.training.stages import StageConfig
-from hwhup_core.training.transforms import DEPTH_UNIT
+from hwhup_core.training.transforms import DEPTH_UNIT, PICTURE_UNIT
 from hwhup_core.types import Frame, Intrinsics, PersonBox
 
 
@@ -70,6 +70,7 @@ def wide_pictures(frame: Frame, intrinsics: Intrinsics, box: PersonBox, size: in
         depth=None if frame.depth is None else stored_depth(crop_depth(frame.depth, box, size))[None],
         infrared=_stored_picture(frame.infrared, box, size),
         pressure=_stored_picture(frame.pressure, box, size),
+        pressure_peak=None if frame.pressure is None else np.array([float(frame.pressure.max())]),
     )
 
 
@@ -81,7 +82,8 @@ def stored_depth(depth: Float[ndarray, '*n']) -> Shaped[ndarray, '*n']:
 def _stored_picture(picture: Float[ndarray, 'h w'] | None, box: PersonBox, size: int) -> ndarray | None:
     if picture is None:
         return None
-    return np.round(255 * crop_image(picture, box, size)).clip(0, 255).astype(np.uint8)[None]
+    limits = np.iinfo(np.int16)
+    return np.round(crop_image(picture, box, size) / PICTURE_UNIT).clip(limits.min, limits.max).astype(np.int16)[None]
 
 
 def in_box(pixels: Float[ndarray, 'k 2'], box: PersonBox) -> Float[ndarray, 'k 2']:

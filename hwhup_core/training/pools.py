@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8, UInt16
+from jaxtyping import Bool, Float, Int, Int16, UInt8, UInt16
 from numpy import ndarray
 
 from hwhup_core.errors import AssetError, ConfigError
@@ -47,10 +47,12 @@ class Pictures(Arrays):
     """RGB."""
     depth: UInt16[ndarray, 'n p p'] | None = None
     """As the sensor gave it, 0.1 mm, 0 = hole."""
-    infrared: UInt8[ndarray, 'n p p'] | None = None
-    """0..255."""
-    pressure: UInt8[ndarray, 'n p p'] | None = None
-    """0..255."""
+    infrared: Int16[ndarray, 'n p p'] | UInt8[ndarray, 'n p p'] | None = None
+    """As frames hold it, in counts of `transforms.PICTURE_UNIT`; 8 bits: 0..255 for 0..1."""
+    pressure: Int16[ndarray, 'n p p'] | UInt8[ndarray, 'n p p'] | None = None
+    """Likewise."""
+    pressure_peak: Float[ndarray, ' n'] | None = None
+    """Of the whole map, as frames hold it."""
 
     def of(self, modality: Modality) -> ndarray:
         """Return the pictures of one modality, or say that there are none."""

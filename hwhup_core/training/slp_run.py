@@ -62,8 +62,8 @@ class SlpRunConfig:
     preset: str = 'full'
     """Name in `stages.PRESETS`."""
     body: str = 'adult'
-    modality: Modality | None = None
-    """What the network reads; None: what the weights read, depth for fresh ones."""
+    modalities: tuple[Modality, ...] | None = None
+    """What the network reads, in channel order; None: what the weights read, depth for fresh ones."""
     covers: tuple[str, ...] | None = None
     """Under which covers it reads; None: under all that are there."""
     epochs: int | None = None
@@ -163,27 +163,31 @@ def adapt_config(config: SlpRunConfig, stage: StageConfig) -> AdaptConfig:
     return replace(default, stage=stage, loop=loop, batch_size=config.batch_size)
 
 
-def load_start(weights: str, body: BodyModel, modality: Modality | None, seed: int) -> Loaded:
+def load_start(weights: str, body: BodyModel, modalities: tuple[Modality, ...] | None, seed: int) -> Loaded:
     """Return what the adaptation starts from; weights for another body or another input are refused."""
     if weights == 'none':
-        return _fresh(body, modality or Modality.DEPTH, seed)
+        return _fresh(body, modalities or (Modality.DEPTH,), seed)
     loaded = load_checkpoint(weights_path(weights), body)
     reads = loaded.card.input.modalities
-    if modality is not None and reads != (modality,):
+    if modalities is not None and reads != modalities:
         raise ConfigError(
-            f'The weights {weights} read {", ".join(one.value for one in reads)}, and --input is {modality.value}. '
+            f'The weights {weights} read {_named(reads)}, and --input is {_named(modalities)}. '
             'Leave --input out, or start from weights that read it (none: from a fresh network).'
         )
     return loaded
 
 
-def _fresh(body: BodyModel, modality: Modality, seed: int) -> Loaded:
+def _named(modalities: tuple[Modality, ...]) -> str:
+    return ', '.join(modality.value for modality in modalities)
+
+
+def _fresh(body: BodyModel, modalities: tuple[Modality, ...], seed: int) -> Loaded:
     torch.manual_seed(seed)
     shape = CompactConfig()
     card = ModelCard(
         architecture='compact',
         network=shape,
-        input=InputConfig(modalities=(modality,), size=shape.input_size),
+        input=InputConfig(modalities=modalities, size=shape.input_size),
         body_id=body.body_id,
         body_hash=body.hash,
         licence='none given',
@@ -194,7 +198,7 @@ def _fresh(body: BodyModel, modality: Modality, seed: int) -> Loaded:
 def _prepare(config: SlpRunConfig, most_subjects: int | None) -> _Site:
     """Read the frames (of the first subjects alone, where so many suffice) and load what they are adapted with."""
     body, stage = load_body(config.body), stage_of(config)
-    start = load_start(config.weights, body, config.modality, config.seed)
+    start = load_start(config.weights, body, config.modalities, config.seed)
     subjects = read_slp(config.data, config.lab).subjects[:most_subjects]
     training, held_out, report = _read(config, subjects, start.card.input, stage)
     device = local_device()

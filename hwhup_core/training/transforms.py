@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
+from jaxtyping import Bool, Float, Shaped, UInt16
 from numpy import ndarray
 
 from hwhup_core.body.joints import index
@@ -21,6 +21,8 @@ from hwhup_core.geometry.crops import turn_matrix
 
 DEPTH_UNIT = 1e-4
 """Metres per count of stored depth: 0.1 mm in 16 bits reaches 6.5 m."""
+PICTURE_UNIT = 1 / 4096
+"""Of stored infrared and pressure: 5 mK and 0.02 kPa a count; 16 bits reach from -140 to 200 degrees Celsius."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def warp_depth(depth: UInt16[ndarray, 'p p'], transform: Transform, size: int) -
     return np.where(weight > 0.5, total / np.maximum(weight, 1e-6), 0).astype(np.float32)
 
 
-def warp_picture(picture: UInt8[ndarray, 'p p *c'], transform: Transform, size: int) -> UInt8[ndarray, 's s *c']:
+def warp_picture(picture: Shaped[ndarray, 'p p *c'], transform: Transform, size: int) -> Shaped[ndarray, 's s *c']:
     """Return the transformed picture, linear; 0 outside."""
     return _warp(picture, transform, size)
 

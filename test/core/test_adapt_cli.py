@@ -153,4 +153,4 @@ def test_stage_two_keeps_its_share_of_the_epochs(tmp_path):
     assert stage_of(config(tmp_path)).stage_two_epoch == 10
     with pytest.raises(ConfigError, match='at least 0'):
         stage_of(config(tmp_path, epochs=-1))
-    assert config(tmp_path, modality=Modality.RGB).modality is Modality.RGB
+    assert config(tmp_path, modalities=(Modality.RGB,)).modalities == (Modality.RGB,)

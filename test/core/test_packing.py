@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hwhup_core.config_io import from_plain
 from hwhup_core.errors import ConfigError, FrameError
 from hwhup_core.networks.packing import (
     InputConfig,
@@ -12,6 +13,8 @@ from hwhup_core.networks.packing import (
     crop_to_input,
     depth_crop_to_input,
     pack_channels,
+    picture_of_infrared,
+    picture_of_pressure,
     relative_depth,
 )
 from hwhup_core.types import Frame, Intrinsics, PersonBox
@@ -128,6 +131,60 @@ def test_three_modalities_in_the_style_of_hwhup():
     ]
     np.testing.assert_allclose(found[:, 10, 10], expected, rtol=1e-5)
     assert found.dtype == np.float32
+
+
+def filled(value):
+    return np.full((48, 64), value, np.float32)
+
+
+def test_sensors_have_their_scales():
+    found = picture_of_infrared(np.array([[283.15, 293.15, 303.15, 323.15]]))
+    np.testing.assert_allclose(found, [[-0.5, 0, 0.5, 1.5]], atol=1e-5)
+    np.testing.assert_allclose(picture_of_pressure(np.array([[0.0, 47.0, 100.0]])), [[0, 0.5, 1]])
+
+
+@pytest.mark.parametrize(
+    ('parts', 'config', 'expected'),
+    [
+        # Raw depth: millimetres, a hole is 0 as in the released reader.
+        ({'depth': filled(2.5)}, {'style': 'millimetres'}, (2500 - 2190.869) / 756.1536),
+        ({'depth': filled(4.0)}, {'style': 'millimetres'}, (4000 - 2190.869) / 756.1536),
+        ({'depth': filled(4.0)}, {'style': 'spin'}, (1 - 0.7302197) / 0.25182092),
+        ({'depth': filled(0.0)}, {'style': 'millimetres'}, -2190.869 / 756.1536),
+        # Infrared: 30 degrees are 0.5; 10 degrees are clipped in the pictures alone.
+        ({'infrared': filled(0.5)}, {}, (0.5 - 0.1924838) / 0.077975444),
+        ({'infrared': filled(0.5)}, {'infrared': 'kelvin'}, (303.15 - 296.999676) / 1.55950888),
+        ({'infrared': filled(-0.5)}, {}, -0.1924838 / 0.077975444),
+        ({'infrared': filled(-0.5)}, {'infrared': 'kelvin'}, (283.15 - 296.999676) / 1.55950888),
+        # Pressure: 9.4 kPa, over 94 or over the map's own peak.
+        ({'pressure': filled(0.1)}, {}, (0.1 - 0.009072126) / 0.038837425),
+        ({'pressure': filled(0.1)}, {'pressure': 'picture'}, (1 - 0.009072126) / 0.038837425),
+        ({'pressure': filled(0.0)}, {'pressure': 'picture'}, -0.009072126 / 0.038837425),
+    ],
+)
+def test_statistics_of_pictures_and_raw_values(parts, config, expected):
+    inputs = InputConfig((Modality(next(iter(parts))),), 16, **config)
+    np.testing.assert_allclose(crop_to_input(frame(**parts), BOX, inputs), expected, rtol=2e-4)
+
+
+def test_the_peak_is_that_of_the_whole_map():
+    pressure = filled(0.1)
+    pressure[:4] = 0.4  # Outside the box.
+    found = crop_to_input(frame(pressure=pressure), BOX, InputConfig((Modality.PRESSURE,), 16, pressure='picture'))
+    np.testing.assert_allclose(found[:, 8, 8], (0.25 - 0.009072126) / 0.038837425, rtol=1e-5)
+
+
+def test_two_modalities_are_followed_by_the_mean_of_the_normalised():
+    parts = {'infrared': filled(0.5), 'pressure': filled(0.25)}
+    found = crop_to_input(frame(**parts), BOX, InputConfig((Modality.INFRARED, Modality.PRESSURE), 16))
+    infrared, pressure = (0.5 - 0.1924838) / 0.077975444, (0.25 - 0.009072126) / 0.038837425
+    np.testing.assert_allclose(found[:, 8, 8], [infrared, pressure, (infrared + pressure) / 2], rtol=1e-5)
+
+
+def test_cards_of_earlier_weights_still_load():
+    old = {'modalities': ['infrared', 'pressure'], 'size': 16, 'style': 'spin', 'depth_gain': 4.0, 'depth_limit': 3.0}
+    loaded = from_plain(old, InputConfig, 'the card')
+    assert (loaded.infrared, loaded.pressure) == ('picture', 'kilopascals')
 
 
 @pytest.mark.parametrize(
