@@ -16,20 +16,31 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor, nn
 
+from hwhup_core.assets import require_asset
 from hwhup_core.body.files import OUR_VERTEX_ORDER, SMPL_VERTEX_ORDER, BodyFile, read_body_file
 from hwhup_core.body.joints import PARENTS_24, SMPL_24, SMPLH_LANDMARKS
 from hwhup_core.body.moments import fold
+from hwhup_core.body.regressors import LandmarkRows, official_landmarks
 from hwhup_core.errors import AssetError
 from hwhup_core.types import Body, BodyParams, Skeleton
 
 ASSETS = Path(__file__).parent / 'assets'
 BUNDLED = ('adult', 'infant')
+OFFICIAL = ('smpl_neutral', 'smpl_male', 'smpl_female', 'smil')
+"""Bodies that `hwhup assets add` keeps."""
 
 
 def load_body(name_or_path: str | Path) -> BodyModel:
-    """Return the bundled body `adult` or `infant`, or the body in an SMPL-layout file."""
-    bundled = str(name_or_path) in BUNDLED
-    return BodyModel(read_body_file(ASSETS / f'{name_or_path}.npz' if bundled else name_or_path))
+    """
+    Return the bundled body `adult` or `infant`, one of the assets folder (`OFFICIAL`), or that in an SMPL-layout file.
+
+    A body with SMPL's vertices also gets SPIN's and Human3.6M's joints where the assets folder has their regressors.
+    """
+    name = str(name_or_path)
+    if name in BUNDLED:
+        return BodyModel(read_body_file(ASSETS / f'{name}.npz'))
+    body = read_body_file(require_asset(name) if name in OFFICIAL else name_or_path)
+    return BodyModel(body, official_landmarks(body))
 
 
 def require_same_body(expected_id: str, expected_hash: str, body: BodyModel) -> None:
@@ -60,15 +71,19 @@ class BodyModel(nn.Module):
     _moment_shape: Tensor
     _moment_pose: Tensor
 
-    def __init__(self, body: BodyFile) -> None:
+    def __init__(self, body: BodyFile, more: LandmarkRows | None = None) -> None:
+        """Make the model, with more landmarks than the file has where these are given."""
         super().__init__()
         self.body_id = body.body_id
         self.hash = body.hash
         self.licence = body.licence
         self.vertex_order = body.vertex_order
         names, regressor = landmark_regressor(body)
+        if more is not None:
+            names, regressor = (*names, *more.names), np.concatenate([regressor, more.rows])
         self.landmark_names: tuple[str, ...] = names
-        """`nose`, `left_big_toe`, ... are vertices; `coco_nose`, `coco_left_hip`, ... the file's own key points."""
+        """`nose`, `left_big_toe`, ... are vertices; `coco_nose`, `coco_left_hip`, ... the file's own key points;
+        `extra_neck`, `h36m_head`, ... those of the official regressors."""
         moments = fold(body, regressor)
         vertices = len(body.template)
         joints = body.joint_regressor.astype(np.float64)
