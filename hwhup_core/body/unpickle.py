@@ -30,6 +30,7 @@ _BROKEN = (
     ValueError,
     OverflowError,
     MemoryError,
+    RecursionError,
 )
 """All the ways in which a damaged pickle program, or what it describes, can fail."""
 
@@ -121,6 +122,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
     """An unpickler that knows the names in `_ALLOWED`, and imports nothing."""
 
     path: Path
+    what: str
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the stand-in for a global that the pickle asks for."""
@@ -129,25 +131,29 @@ class _RestrictedUnpickler(pickle.Unpickler):
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
         raise AssetError(
-            f'{self.path} asks for {module}.{name}, which a body file has no use for; nothing was executed. '
+            f'{self.path} asks for {module}.{name}, which {self.what} has no use for; nothing was executed. '
             'Expected only numpy, scipy.sparse and chumpy data. Get the file again from its official source.'
         )
 
 
-def read_pickle(path: Path, keys: Collection[str]) -> dict[str, Any]:
-    """Return those of `keys` that the pickled dictionary has, as arrays or plain values; executes nothing from it."""
+def read_pickle(path: Path, keys: Collection[str], what: str = 'an SMPL model file') -> dict[str, Any]:
+    """
+    Return those of `keys` that the pickled dictionary has: arrays, lists of these, plain values; executes nothing.
+
+    `what` is what the file should be, for the errors.
+    """
     try:
         with path.open('rb') as stream:
             unpickler = _RestrictedUnpickler(stream, encoding='latin1')
-            unpickler.path = path
+            unpickler.path, unpickler.what = path, what
             content = unpickler.load()
     except _BROKEN as error:
         raise AssetError(
             f'{path} is not a readable pickle ({type(error).__name__}: {error}); it is probably cut off, or another '
-            'kind of file. Expected an SMPL model file. Copy or download it again.'
+            f'kind of file. Expected {what}. Copy or download it again.'
         ) from error
     if not isinstance(content, dict):
-        raise AssetError(f'{path} holds a {type(content).__name__}. Expected the dictionary of an SMPL model file.')
+        raise AssetError(f'{path} holds a {type(content).__name__}. Expected the dictionary of {what}.')
     return {key: _entry(content[key], key, path) for key in keys if key in content}
 
 
@@ -176,6 +182,9 @@ def _plain(value: Any) -> Any:
         if not isinstance(value.state, dict) or 'x' not in value.state:
             raise ValueError('a chumpy expression instead of a stored array')
         return _plain(value.state['x'])
+    if isinstance(value, list):
+        # One level: a list may contain itself.
+        return [_plain(item) if isinstance(item, Shell) else item for item in value]
     if isinstance(value, Shell):
         raise ValueError(f'an object of an unexpected kind, {type(value).__name__}')
     return value
