@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from hwhup_core.body.unpickle import read_pickle
 from hwhup_core.data.pickled_entries import PickledEntries
 from hwhup_core.data.pictures import load_color_frame
 from hwhup_core.data.sample import BadSamples, Dataset, Gender, Joints3D, Keypoints, Sample, TrueBody, centred_box
+from hwhup_core.data.spin_npz import read_spin_npz
 from hwhup_core.errors import AssetError
 from hwhup_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hwhup_core.types import Frame, Intrinsics
@@ -76,14 +77,18 @@ def read_3dpw(folder: Path, bad: BadSamples, split: Split = 'test') -> Dataset:
     Return the people of a split of 3DPW under `folder`, which holds sequenceFiles and imageFiles.
 
     One sample a person and frame, in the order of sequences, people, frames. The 3D joints are SMPL's own, from the
-    camera. `bad` also counts under `LEFT_OUT` what the protocol leaves out.
+    camera. `bad` also counts under `LEFT_OUT` what the protocol leaves out. Without sequence files SPIN's
+    `3dpw_<split>.npz` in the folder is read, which has no camera, no 2D joints and no translation.
     """
     folder = Path(folder)
     files = sorted((folder / 'sequenceFiles' / split).glob('*.pkl'))
+    npz = folder / f'3dpw_{split}.npz'
+    if not files and npz.is_file():
+        return read_3dpw_npz(npz, folder, bad, split)
     if not files:
         raise AssetError(
-            f'No sequence files in {folder / "sequenceFiles" / split}. Give the folder that holds sequenceFiles and '
-            'imageFiles, as 3DPW publishes them.'
+            f'No sequence files in {folder / "sequenceFiles" / split} and no {npz.name}. Give the folder that holds '
+            'sequenceFiles and imageFiles, as 3DPW publishes them.'
         )
     samples: list[Sample] = []
     for file in files:
@@ -97,6 +102,15 @@ def read_3dpw(folder: Path, bad: BadSamples, split: Split = 'test') -> Dataset:
     absent = SEQUENCES[split] - len(files)
     missing = (f'{absent} of {SEQUENCES[split]} sequence files of {split}',) if absent > 0 else ()
     return Dataset('3dpw', folder, OPENPOSE_18, tuple(samples), missing)
+
+
+def read_3dpw_npz(file: Path, images: Path, bad: BadSamples, split: Split = 'test') -> Dataset:
+    """Return the people of SPIN's npz of 3DPW; `images` is the folder that holds imageFiles."""
+    dataset = read_spin_npz(file, bad, images)
+    samples = tuple(
+        replace(sample, tags={'split': split, 'sequence': PurePosixPath(sample.name).parent.name}) for sample in dataset
+    )
+    return replace(dataset, kind='3dpw', folder=Path(images), samples=samples)
 
 
 def _read_sequence(file: Path, folder: Path, split: str) -> _Sequence:
