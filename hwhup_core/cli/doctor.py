@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from hwhup_core import __version__
+from hwhup_core.assets import ASSET_KINDS, assets_folder, find_asset, stored_assets
 from hwhup_core.body.files import read_body_file
 from hwhup_core.body.model import ASSETS, BUNDLED
 from hwhup_core.errors import HwhupError
 from hwhup_core.inference.engine import BUNDLED_WEIGHTS
 from hwhup_core.networks.checkpoint import load_checkpoint
+from hwhup_core.settings import SETTINGS, all_settings
 
 REQUIRED_PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'numba', 'safetensors', 'PyYAML', 'jaxtyping', 'tqdm')
 ALTERNATIVES = {'opencv-python-headless': ('opencv-python', 'opencv-contrib-python')}
@@ -31,14 +33,17 @@ OPTIONAL_PACKAGES = {
     'pytorch3d': 'its renderer behind our interface',
     'rosbags': 'reading ROS bags without ROS',
 }
-OFFICIAL_FILES = {
-    ('SMPL_NEUTRAL.pkl', 'SMPL_NEUTRAL.npz'): 'SMPL body, https://smpl.is.tue.mpg.de (registration, non-commercial)',
-    ('smil_web.pkl', 'SMIL.pkl'): 'SMIL infant body, https://s.fhg.de/smil (registration, non-commercial)',
-    ('model_checkpoint.pt',): 'SPIN weights, https://github.com/nkolot/SPIN (fetch_data.sh; non-commercial)',
-    ('smpl_mean_params.npz',): 'SPIN mean parameters, https://github.com/nkolot/SPIN (fetch_data.sh)',
-    ('gmm_08.pkl',): 'SMPLify pose prior, https://smplify.is.tue.mpg.de (registration, non-commercial)',
-}
-"""Never needed; read as they are where they are found."""
+OFFICIAL_NAMES = (
+    'SMPL_*',
+    'basic[mM]odel_*',
+    'smil*',
+    'SMIL*',
+    'model_checkpoint*',
+    '*mean_params*',
+    'gmm_08*',
+    'J_regressor*',
+)
+"""Names under which official files come, to notice those that were put into the assets folder by hand."""
 GRAPH_CHECK = 'hwhup_ros.graph_check'
 GRAPH_TIMEOUT_S = 20.0
 
@@ -61,13 +66,13 @@ class Finding:
 
 def doctor(assets: Path | None) -> int:
     """Print the report; return 1 when something that is needed is broken or missing, 0 otherwise."""
-    folder = assets or (Path(os.environ['HWHUP_ASSETS']) if os.environ.get('HWHUP_ASSETS') else None)
     sections = {
         'Programs': find_packages(),
         'Compiled kernels': [check_kernels()],
         'Bundled bodies': [check_body(name, ASSETS / f'{name}.npz') for name in BUNDLED],
         'Bundled weights': check_weights(BUNDLED_WEIGHTS),
-        'Official files (optional)': find_official(folder),
+        'Official files (optional)': find_official(assets),
+        'Data sets (optional)': find_data_sets(),
         'ROS 2': check_ros(),
     }
     print(f'hwhup {__version__}, Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} CPUs')
@@ -151,21 +156,54 @@ def check_weights(folder: Path) -> list[Finding]:
     return findings
 
 
-def find_official(folder: Path | None) -> list[Finding]:
-    """Return which official files are in a folder (or below it), and where to get the others."""
-    if folder is None:
-        return [Finding(Mark.MISSING, 'not looked for: give --assets DIR or set HWHUP_ASSETS')]
-    if not folder.is_dir():
-        return [Finding(Mark.BROKEN, f'{folder} is not a folder; check --assets or HWHUP_ASSETS')]
-    findings = []
-    for names, source in OFFICIAL_FILES.items():
-        found = next((path for name in names for path in sorted(folder.rglob(name))), None)
+def find_official(given: Path | None) -> list[Finding]:
+    """Return which official files were added, and where to get the others; None means the assets folder that is set."""
+    try:
+        folder = given or assets_folder()
+        stored = stored_assets(folder)
+    except HwhupError as error:
+        return [Finding(Mark.BROKEN, str(error))]
+    findings = [Finding(Mark.FINE if stored else Mark.MISSING, f'folder {folder}; fill it: hwhup assets add FILE...')]
+    for key, kind in ASSET_KINDS.items():
+        try:
+            found = find_asset(key, folder)
+        except HwhupError as error:
+            findings.append(Finding(Mark.BROKEN, str(error)))
+            continue
         if found is None:
-            findings.append(Finding(Mark.MISSING, f'{" or ".join(names)} is not in {folder}. {source}'))
-        elif names[0].startswith(('SMPL_', 'smil')):
-            findings.append(check_body(found.name, found))
+            findings.append(Finding(Mark.MISSING, f'{kind.title}: {kind.source}. {kind.licence}'))
         else:
-            findings.append(Finding(Mark.FINE, f'{found}'))
+            line = f'{kind.title}: {found.name}, SHA-256 {stored[key].sha256[:12]}, {stored[key].licence}'
+            findings.append(Finding(Mark.FINE, line))
+    return findings + _strays(folder, {entry.file for entry in stored.values()})
+
+
+def _strays(folder: Path, known: set[str]) -> list[Finding]:
+    """Return official files that lie in the folder and were not added."""
+    paths = (
+        {path for name in OFFICIAL_NAMES for path in folder.rglob(name) if path.is_file()} if folder.is_dir() else set()
+    )
+    strays = sorted(path for path in paths if path.relative_to(folder).as_posix() not in known)
+    return [Finding(Mark.MISSING, f'{path} was not added, and is not used: hwhup assets add {path}') for path in strays]
+
+
+def find_data_sets() -> list[Finding]:
+    """Return which data sets are configured, and how to configure the others."""
+    try:
+        settings = all_settings()
+    except HwhupError as error:
+        return [Finding(Mark.BROKEN, str(error))]
+    findings = []
+    for key, purpose in SETTINGS.items():
+        folder = settings.get(key)
+        if not key.startswith('data.'):
+            continue
+        if folder is None:
+            findings.append(Finding(Mark.MISSING, f'hwhup config set {key} DIR; {purpose}'))
+        elif folder.is_dir():
+            findings.append(Finding(Mark.FINE, f'{key}: {folder}'))
+        else:
+            findings.append(Finding(Mark.BROKEN, f'{key}: {folder} is no folder any more: hwhup config unset {key}'))
     return findings
 
 

@@ -50,15 +50,24 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reproduce(
         verbs.add_parser('reproduce', help="run one of the paper's tables again, or adapt colour weights to a crib")
     )
+    _add_assets(verbs.add_parser('assets', help='keep official files: SMPL, SMIL, SPIN, regressors'))
     _add_config(verbs.add_parser('config', help='say where data sets and official files are'))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--assets', type=Path, help='folder with official SMPL, SMIL and SPIN files (default: environment HWHUP_ASSETS)'
-    )
+    parser.add_argument('--assets', type=Path, help='folder of `hwhup assets` to look at (the one that is set)')
+
+
+def _add_assets(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    add = actions.add_parser('add', help='recognise files by their content, check and copy them')
+    add.add_argument('files', type=Path, nargs='+', metavar='FILE')
+    add.add_argument('--as', dest='kind', help='what it is, where content and name leave it open (gender of SMPL)')
+    actions.add_parser('list', help='say what is here, and where to get the rest')
+    remove = actions.add_parser('remove', help='delete stored files')
+    remove.add_argument('kinds', nargs='+', metavar='KIND', help='such as smpl_neutral; `hwhup assets list` names all')
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -234,6 +243,12 @@ def _run(arguments: argparse.Namespace) -> int:
         from hwhup_core.cli.doctor import doctor
 
         return doctor(arguments.assets)
+    if arguments.verb == 'assets':
+        from hwhup_core.cli import assets
+
+        if arguments.action == 'add':
+            return assets.add(arguments.files, arguments.kind)
+        return assets.list_assets() if arguments.action == 'list' else assets.remove(arguments.kinds)
     if arguments.verb == 'config':
         from hwhup_core.cli import settings
 

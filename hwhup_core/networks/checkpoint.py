@@ -135,6 +135,15 @@ def hash_weights(state: Mapping[str, Tensor]) -> str:
 
 def load_spin_checkpoint(path: Path) -> SpinRegressor:
     """Return the network of a SPIN or HW-HuP `model_checkpoint.pt`, in eval mode; its training state is left out."""
+    content = read_torch(path)
+    ignored = [str(key) for key in content if key != 'model']
+    if ignored and 'model' in content:
+        logger.info('%s: training state not used: %s', path, ', '.join(ignored))
+    return spin_network(content, path)
+
+
+def read_torch(path: Path) -> dict[Any, Any]:
+    """Return the dictionary in a torch file of tensors, numbers and plain numpy arrays; nothing in it is executed."""
     try:
         with torch.serialization.safe_globals(NUMPY_GLOBALS):
             content = torch.load(path, map_location='cpu', weights_only=True)
@@ -148,13 +157,17 @@ def load_spin_checkpoint(path: Path) -> SpinRegressor:
         raise AssetError(f'Cannot read the checkpoint {path}: {error.strerror or error}. Check the path.') from error
     except Exception as error:  # A broken zip or pickle surfaces as any of a dozen types.
         raise AssetError(f'{path} is not a whole torch checkpoint: {error!r}. Copy it again.') from error
-    state = content.get('model') if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise AssetError(f'{path} holds: {type(content).__name__}. Expected the dictionary of a SPIN checkpoint.')
+    return content
+
+
+def spin_network(content: Mapping[Any, Any], path: Path) -> SpinRegressor:
+    """Return the network under the key `model` of what `read_torch` gave, in eval mode; `path` is for errors."""
+    state = content.get('model')
     if not isinstance(state, dict):
-        found = ', '.join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        found = ', '.join(map(str, content))
         raise AssetError(f'{path} has no weights under the key `model`; it holds: {found}. Expected a SPIN checkpoint.')
-    ignored = [str(key) for key in content if key != 'model']
-    if ignored:
-        logger.info('%s: training state not used: %s', path, ', '.join(ignored))
     model = SpinRegressor()
     _refuse_wrong_state(model, state, Path(path))
     model.load_state_dict(state)

@@ -43,7 +43,7 @@ CORE_MAY_IMPORT = {
     'training': BELOW_TRAINING,
     # Whole experiments: pre-train, adapt, evaluate, report.
     'reproduce': BELOW_TRAINING | {'training'},
-    'cli': BELOW_TRAINING | {'training', 'reproduce', 'recording', 'deploy'},
+    'cli': BELOW_TRAINING | {'training', 'reproduce', 'recognition', 'recording', 'deploy'},
 }
 """Folder or file of hwhup_core -> the others it may import."""
 

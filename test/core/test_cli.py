@@ -11,6 +11,7 @@ import pytest
 import torch
 import trimesh
 
+from hwhup_core.assets import ASSET_KINDS
 from hwhup_core.body.model import load_body
 from hwhup_core.cli import doctor as doctor_module
 from hwhup_core.cli.doctor import Mark, ask_graph, check_body, check_weights, find_official
@@ -220,7 +221,8 @@ def test_doctor_says_what_is_missing_and_where_to_get_it(capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert 'hwhup_infant_v1, hash' in printed
     assert 'torch' in printed
-    assert '--assets' in printed
+    assert 'hwhup assets add' in printed
+    assert 'hwhup config set data.slp' in printed
 
 
 def test_doctor_fails_on_what_is_broken(tmp_path, capsys, monkeypatch):
@@ -245,15 +247,15 @@ def test_doctor_reads_weights_and_bodies(tmp_path, weights):
 
 def test_doctor_looks_for_official_files(tmp_path):
     (tmp_path / 'deep').mkdir()
-    (tmp_path / 'deep' / 'gmm_08.pkl').write_bytes(b'')
-    (tmp_path / 'SMPL_NEUTRAL.pkl').write_bytes(b'broken')
-    findings = find_official(tmp_path)
-    assert [finding.mark for finding in findings] == [
-        Mark.BROKEN, Mark.MISSING, Mark.MISSING, Mark.MISSING, Mark.FINE,
-    ]  # fmt: skip
-    assert 'https://' in findings[1].text
-    assert find_official(None)[0].mark is Mark.MISSING
-    assert find_official(tmp_path / 'nowhere')[0].mark is Mark.BROKEN
+    (tmp_path / 'deep' / 'gmm_08.pkl').write_bytes(b'by hand')
+    folder, *kinds, stray = find_official(tmp_path)
+    assert {finding.mark for finding in (folder, *kinds, stray)} == {Mark.MISSING}
+    assert len(kinds) == len(ASSET_KINDS)
+    assert 'https://' in kinds[0].text
+    assert 'gmm_08.pkl was not added' in stray.text
+    assert {finding.mark for finding in find_official(tmp_path / 'nowhere')} == {Mark.MISSING}
+    (tmp_path / 'assets.yaml').write_text('[')
+    assert find_official(tmp_path)[0].mark is Mark.BROKEN
 
 
 def test_doctor_asks_the_graph_in_another_process():
