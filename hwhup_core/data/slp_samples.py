@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from hwhup_core.body.joints import SLP_14
 from hwhup_core.data.sample import BadSamples, Dataset, Keypoints, Sample, centred_box
-from hwhup_core.data.slp import COVERS, POSES, TRAINING_SUBJECTS, SlpPose, SlpSet, missing_files, read_slp
+from hwhup_core.data.slp import TRAINING_SUBJECTS, SlpPose, SlpSet, missing_files, read_slp
+from hwhup_core.data.slp_files import COVERS, POSES
 from hwhup_core.errors import AssetError, ConfigError
 from hwhup_core.networks.packing import picture_of_infrared, picture_of_pressure
 from hwhup_core.types import Frame, PersonBox
@@ -47,8 +49,8 @@ def read_slp_samples(
         raise ConfigError(f'There are no covers {unknown}. Covers are {", ".join(COVERS)}.')
     dataset = read_slp(folder, lab)
     samples = tuple(
-        _sample(pose, cover, lab, released_crop)
-        for pose in _poses(dataset, bad)
+        _sample(pose, cover, box, lab)
+        for pose, box in _poses(dataset, bad, released_crop)
         for cover in covers or pose.covers()
         if _is_there(pose, cover, bad)
     )
@@ -76,7 +78,10 @@ def published_box(pose: SlpPose, released_crop: bool = False) -> PersonBox:
     The released code takes [left, top, width, height] for [left, top, right, bottom] and the side 0.9 times: its box
     lies elsewhere and is larger the further the person is from the corner (method 7.1). Its checkpoints saw those.
     """
-    box = centred_box(pose.pixels.min(axis=0), pose.pixels.max(axis=0), BOX_MARGIN)
+    known = pose.pixels[np.isfinite(pose.pixels).all(axis=1)]
+    if len(known) == 0:
+        raise AssetError(f'Pose {pose.number} of {pose.folder} has no labelled joint. Label it, or leave it out.')
+    box = centred_box(known.min(axis=0), known.max(axis=0), BOX_MARGIN)
     if not released_crop:
         return box
     # It counts pixels from 0, here the first centre is 0.5.
@@ -85,13 +90,14 @@ def published_box(pose: SlpPose, released_crop: bool = False) -> PersonBox:
     return PersonBox((left + box.side) / 2 + _PIXEL_CENTRE, (top + box.side) / 2 + _PIXEL_CENTRE, side)
 
 
-def _sample(pose: SlpPose, cover: str, lab: str, released_crop: bool) -> Sample:
-    visible = (~pose.occluded).astype(float)
+def _sample(pose: SlpPose, cover: str, box: PersonBox, lab: str) -> Sample:
+    labelled = np.isfinite(pose.pixels).all(axis=1)
+    visible = np.where(labelled, (~pose.occluded).astype(float), np.nan)
     return Sample(
         name=f'{pose.subject:05d}/{cover}/{pose.number:06d}',
         load=partial(frame_of, pose, cover),
-        keypoints=Keypoints(pose.pixels, visible >= 0, visible),
-        box=published_box(pose, released_crop),
+        keypoints=Keypoints(np.where(labelled[:, None], pose.pixels, 0.0), labelled, visible),
+        box=box,
         fit_key=f'{pose.subject:05d}/{pose.number:06d}',
         supervision_depth=_supervision(pose),
         tags=_tags(pose, cover, lab),
@@ -115,13 +121,22 @@ def _tags(pose: SlpPose, cover: str, lab: str) -> dict[str, str]:
     return tags
 
 
-def _poses(dataset: SlpSet, bad: BadSamples) -> Iterator[SlpPose]:
+def _poses(dataset: SlpSet, bad: BadSamples, released_crop: bool) -> Iterator[tuple[SlpPose, PersonBox]]:
+    """Yield the poses that can be used, with their boxes."""
     for subject in dataset.subjects:
         try:
-            yield from list(SlpSet(dataset.folder, (subject,)))
+            poses = list(SlpSet(dataset.folder, (subject,)))
         except (AssetError, OSError) as error:
             wrong = error if isinstance(error, AssetError) else AssetError(f'Subject {subject:05d}: {error}')
             bad.add(f'{subject:05d}', 'unreadable', wrong)
+            continue
+        for pose in poses:
+            try:
+                box = published_box(pose, released_crop)
+            except AssetError as error:
+                bad.add(f'{subject:05d}/{pose.number:06d}', 'no_joints', error)
+                continue
+            yield pose, box
 
 
 def _is_there(pose: SlpPose, cover: str, bad: BadSamples) -> bool:

@@ -204,7 +204,6 @@ def _observe(pose: SlpPose, row: int, config: ObservationConfig) -> tuple[Person
     box = wide_box(pose.pixels, config.margin)
     depth = pose.depth_unwarped('uncover')
     camera = pose.depth_intrinsics
-    _require_size(depth, camera.height, camera.width, 'depth')
     if not ((depth > config.cleaning.near) & (depth < config.cleaning.far)).any():
         raise FrameError('no_depth', 'The uncovered depth has no measurement between its limits. Record it again.')
     named = with_head_and_pelvis(Joints2D(SLP_14, pose.pixels, ~pose.occluded), config.proxy.head_ratio)
@@ -247,8 +246,6 @@ def _pictures(pose: SlpPose, cover: str, box: PersonBox, labels: WeakLabels, wan
         Modality.PRESSURE: lambda cover: picture_of_pressure(pose.pressure(cover)),
     }
     found = {modality: readers[modality](cover) for modality in wanted.modalities}
-    for modality, picture in found.items():
-        _require_size(picture, pose.intrinsics.height, pose.intrinsics.width, modality.value)
     frame = Frame(
         stamp_ns=1,
         frame_id='slp',
@@ -262,13 +259,6 @@ def _pictures(pose: SlpPose, cover: str, box: PersonBox, labels: WeakLabels, wan
     if pictures.depth is not None and _measured_share(pictures.depth[0], labels) < LEAST_MEASURED:
         raise FrameError('no_depth', 'The depth picture has hardly a measurement around the joints. Record it again.')
     return pictures
-
-
-def _require_size(picture: ndarray, height: int, width: int, what: str) -> None:
-    if picture.shape[:2] != (height, width):
-        raise FrameError(
-            'wrong_size', f'The {what} picture is {picture.shape[:2]}, its camera has {(height, width)}. Copy it again.'
-        )
 
 
 def _measured_share(depth: ndarray, labels: WeakLabels) -> float:

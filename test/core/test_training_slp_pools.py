@@ -10,8 +10,7 @@ from scipy.io import loadmat, savemat
 from hwhup_core.body.joints import SLP_14
 from hwhup_core.body.model import load_body
 from hwhup_core.cli.main import main
-from hwhup_core.data import slp
-from hwhup_core.data.slp import DEPTH_CAMERA
+from hwhup_core.data.slp_files import DEPTH_CAMERA, read_labels
 from hwhup_core.errors import AssetError, ConfigError, HwhupError
 from hwhup_core.geometry.cameras import rays
 from hwhup_core.networks.packing import Modality
@@ -163,7 +162,6 @@ BAD = {
     'no_joints': unlabel,
     'no_depth': lambda root: break_depth(root, 1, np.zeros_like),
     'empty_mask': lambda root: break_depth(root, 1, lambda depth: np.full_like(depth, 2000)),
-    'wrong_size': lambda root: break_depth(root, 1, lambda depth: depth[:32]),
     'unreadable': lambda root: truncate(root, 'depthRaw/uncover/000001.npy'),
 }
 
@@ -198,7 +196,7 @@ def test_a_covered_depth_of_holes_is_left_out_alone(beds):
 
 
 def test_a_subject_without_labels_is_left_out(beds):
-    slp._labels.cache_clear()
+    read_labels.cache_clear()
     truncate(beds, 'joints_gt_RGB.mat')
     with pytest.raises(HwhupError, match='00001 cannot be used'):
         read(beds)
