@@ -13,8 +13,8 @@ def roc_auc(scores: Float[ndarray, ' n'], labels: Bool[ndarray, ' n']) -> float:
     """
     Return the chance that a positive has a higher score than a negative, a tie counting half; NaN if one is missing.
 
-    This is Mann and Whitney's U over the number of pairs, and the area under the ROC curve. Scores that are not a number
-    have no rank, and make it NaN.
+    This is Mann and Whitney's U over the number of pairs, and the area under the ROC curve. Scores that are no numbers
+    have no rank and make it NaN.
     """
     if not np.isfinite(scores).all():
         return float('nan')

@@ -54,7 +54,7 @@ class PeopleConfig:
     domain: DomainConfig = field(
         default_factory=lambda: DomainConfig(poses=20, prone=0.15, modalities=('depth', 'color'))
     )
-    """Depth is always sensed, colour if asked for; its covers do not count. `size` is that of pictures of the person."""
+    """Depth is always sensed, colour if asked for; its covers do not count. `size` is that of the person's pictures."""
     margin: float = 2.0
     """Side of the pictures in extents of the joints: room to turn, shift and zoom."""
     sheet: float = 0.2

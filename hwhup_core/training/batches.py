@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -188,7 +188,15 @@ def _float(array: ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
 
-B = TypeVar('B', LabelledBatch, WeakBatch)
+class Drawn(Protocol):
+    """A batch that knows which samples it was drawn from."""
+
+    @property
+    def indices(self) -> Tensor:
+        """Return their places in the pool."""
+
+
+B = TypeVar('B', bound=Drawn)
 
 
 class PoolBatches(Generic[B]):
