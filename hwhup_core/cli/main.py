@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_assets(verbs.add_parser('assets', help='keep official files: SMPL, SMIL, SPIN, regressors'))
     _add_config(verbs.add_parser('config', help='say where data sets and official files are'))
+    _add_dataset(verbs.add_parser('dataset', help='look at a data set or recording, or convert it'))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
@@ -233,6 +234,32 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    check = actions.add_parser('check', help='say what was found and what is missing, read pictures, draw them')
+    convert = actions.add_parser('convert', help='write it as a recording or as a data set file of SPIN')
+    for action in (check, convert):
+        action.add_argument('folder', type=Path, metavar='DIR', help='folder of the data set, or its label file')
+    convert.add_argument('out', type=Path, metavar='OUT', help='new folder')
+    convert.add_argument('--to', choices=('recording', 'spin-npz'), required=True)
+    convert.add_argument('--jpeg', action='store_true', help='colour of a recording as JPEG instead of PNG')
+    check.add_argument('--sheet', type=Path, metavar='FILE.png', help='picture of some samples with their joints')
+    check.add_argument('--count', type=int, default=24, help='samples to read and to show (%(default)s)')
+    check.add_argument('--all', action='store_true', help='read the pictures of all samples')
+    check.add_argument('--seed', type=int, default=0, help='which samples (%(default)s)')
+    for action in (check, convert):
+        action.add_argument('--format', metavar='KIND', help='instead of what is found there, such as coco or spin-npz')
+        action.add_argument('--skip-bad', action='store_true', help='leave out what cannot be used, and count it')
+        action.add_argument(
+            '--assume-visible', action='store_true', help='coco without visibility flags: its joints count as seen'
+        )
+        action.add_argument('--split', help='h36m, 3dpw: train, validation or test (test)')
+        action.add_argument('--protocol', choices=('p1', 'p2'), default='p1', help='h36m (%(default)s)')
+        action.add_argument('--lab', choices=('danaLab', 'simLab'), help='slp (danaLab where it is there)')
+        action.add_argument('--fits', type=Path, help='slp: folder of SLP-3Dfits')
+        action.add_argument('--images', type=Path, help='spin-npz: folder that the names of pictures count from')
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Import the verb's module and hand it plain values."""
     if arguments.verb == 'reproduce':
@@ -262,6 +289,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
         given = {name: value for name, value in vars(arguments).items() if name != 'verb'}
         return predict(PredictRequest(**given))
+    if arguments.verb == 'dataset':
+        from hwhup_core.cli import dataset
+
+        if arguments.action == 'check':
+            return dataset.check(dataset.request_from(arguments), dataset.check_request_from(arguments))
+        return dataset.convert(dataset.request_from(arguments), arguments.out, arguments.to, arguments.jpeg)
     if arguments.verb == 'train':
         from hwhup_core.cli.training import train
 
