@@ -116,7 +116,7 @@ def _tags(pose: SlpPose, cover: str, lab: str) -> dict[str, str]:
         'lab': lab,
         'split': 'train' if training else 'test',
     }
-    if pose.is_published:
+    if pose.is_published and pose.number <= POSES:
         tags['posture'] = _POSTURES[(pose.number - 1) // (POSES // len(_POSTURES))]
     return tags
 
