@@ -7,7 +7,7 @@ from dataclasses import replace
 from hwhup_core.types import WeakPerspective
 
 SMIL_SHIFT_Y = -0.46
-"""Metres added to the shift in y, which is up on the picture by `scale` half crops a metre."""
+"""Metres added to the shift in y, which points down: the body moves up in the picture."""
 SMIL_SCALE = 2.75
 """Factor on the scale: an infant that fills the crop as an adult did is so much smaller."""
 
