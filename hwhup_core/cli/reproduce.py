@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hwhup_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hwhup_core.reproduce.config import TableConfig
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def _table1(request: Request) -> int:
     from hwhup_core.networks.packing import Modality
     from hwhup_core.reproduce.config import COLUMNS, NEEDED, SIZES
     from hwhup_core.reproduce.pictures import write_pictures
-    from hwhup_core.reproduce.results import markdown, table, write_results
+    from hwhup_core.reproduce.results import markdown, table
     from hwhup_core.reproduce.table1 import run_table
 
     config = SIZES[request.size]
@@ -62,11 +66,55 @@ def _table1(request: Request) -> int:
     command += '' if request.input == 'depth' else f' --input {request.input}'
     command += '' if request.columns == 'all' else f' --columns {request.columns}'
     results = table(config, {column: load_scores(file) for column, file in files.items()}, command)
-    write_results(request.out, results)
+    _write_table(request, results, markdown(results))
     write_pictures(config, run, request.out)
-    print(markdown(results))
     _say_written(request.out / config.name, '.json, .md and .jpg', start)
     return 0
+
+
+def _table2(request: Request) -> int:
+    """Run every modality under every cover, and write `table2-<size>.json`, `.md` and the pictures."""
+    from hwhup_core.reproduce.modality_pictures import write_modality_pictures
+    from hwhup_core.reproduce.modality_results import markdown_table2
+
+    start = time.monotonic()
+    config, run, results = _modalities('table2', request)
+    _write_table(request, results, markdown_table2(results))
+    write_modality_pictures(config, run, request.out, results['table'])
+    _say_written(request.out / results['table'], '.json, .md and .jpg', start)
+    return 0
+
+
+def _table_s1(request: Request) -> int:
+    """Write `tableS1-<size>.json` and `.md` from the networks of Table 2, which are trained if they are missing."""
+    from hwhup_core.reproduce.modality_results import markdown_s1
+
+    start = time.monotonic()
+    _, _, results = _modalities('tableS1', request)
+    _write_table(request, results, markdown_s1(results))
+    _say_written(request.out / results['table'], '.json and .md', start)
+    return 0
+
+
+def _modalities(table: str, request: Request) -> tuple[TableConfig, Path, dict[str, Any]]:
+    """Make what is missing in the folder that Tables 2 and S1 share; return its configuration, place and results."""
+    from hwhup_core.evaluation.scores import load_scores
+    from hwhup_core.reproduce.config import MODALITY_SIZES
+    from hwhup_core.reproduce.modality_results import modality_results
+    from hwhup_core.reproduce.table2 import run_modalities
+
+    config = MODALITY_SIZES[request.size]
+    run = request.run or Path('runs') / f'table2-{config.size}'
+    files = run_modalities(config, run, request.processes)
+    scores = {cell: load_scores(file) for cell, file in files.items()}
+    return config, run, modality_results(table, config, scores, f'hwhup reproduce {table} --size {request.size}')
+
+
+def _write_table(request: Request, results: Mapping[str, Any], text: str) -> None:
+    from hwhup_core.reproduce.results import write_results
+
+    write_results(request.out, results, text)
+    print(text)
 
 
 def _say_written(stem: Path, endings: str, start: float) -> None:
@@ -91,6 +139,8 @@ def _crib_rgb(request: Request) -> int:
 
 TABLES: Mapping[str, Callable[[Request], int]] = {
     'table1': _table1,
+    'table2': _table2,
+    'tableS1': _table_s1,
     'crib-rgb': _crib_rgb,
 }
 """What `hwhup reproduce` knows by name. Each function imports what it needs itself: the names must come at once."""

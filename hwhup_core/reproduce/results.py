@@ -40,7 +40,7 @@ def table(config: TableConfig, scores: Mapping[str, PersonScores], command: str)
         'input': config.modality.value,
         'columns': columns,
         'full_over_fine_tuned': {
-            'ours': _interval(_ratio(scores['full'], scores['fine_tuned'], 'aligned_depth_error_mm')),
+            'ours': plain_interval(_ratio(scores['full'], scores['fine_tuned'], 'aligned_depth_error_mm')),
             'paper': round(PAPER_MM['full'] / PAPER_MM['fine_tuned'], 3),
         },
         'out_of_order': out_of_order(columns),
@@ -53,13 +53,13 @@ def table(config: TableConfig, scores: Mapping[str, PersonScores], command: str)
 
 def _column(name: str, scores: Mapping[str, PersonScores]) -> dict[str, Any]:
     mine = scores[name]
-    figures = {metric: _interval(interval) for metric, interval in summary(mine).items()}
+    figures = {metric: plain_interval(interval) for metric, interval in summary(mine).items()}
     way = way_to_oracle(scores['pre_trained'], mine, scores[ORACLE])
     return {
         **figures,
         'frames': len(mine),
         'paper_aligned_depth_error_mm': PAPER_MM.get(name),
-        'way_to_oracle': _interval(way),
+        'way_to_oracle': plain_interval(way),
     }
 
 
@@ -91,7 +91,8 @@ def paired_interval(subjects: ndarray, figure: Callable[[ndarray], float]) -> In
     return Interval(figure(np.arange(len(subjects))), float(low), float(high), len(subjects))
 
 
-def _interval(interval: Interval) -> dict[str, float]:
+def plain_interval(interval: Interval) -> dict[str, float]:
+    """Return an interval as JSON holds it."""
     return {'mean': interval.mean, 'low': interval.low, 'high': interval.high}
 
 
@@ -128,14 +129,15 @@ def markdown(results: Mapping[str, Any]) -> str:
     for name, column in results['columns'].items():
         paper = column['paper_aligned_depth_error_mm']
         lines.append(
-            f'| {PAPER_NAMES[name]} | {_cell(column["aligned_depth_error_mm"])} | {"" if paper is None else paper} | '
-            f'{_cell(column["mpjpe_mm"])} | {_cell(column["pa_mpjpe_mm"])} | {_cell(column["mask_iou"], 3)} | '
-            f'{_cell(column["way_to_oracle"], 2)} |'
+            f'| {PAPER_NAMES[name]} | {with_interval(column["aligned_depth_error_mm"])} | '
+            f'{"" if paper is None else paper} | {with_interval(column["mpjpe_mm"])} | '
+            f'{with_interval(column["pa_mpjpe_mm"])} | {with_interval(column["mask_iou"], 3)} | '
+            f'{with_interval(column["way_to_oracle"], 2)} |'
         )
     lines += [
         '',
-        f'Full over fine-tuned, aligned depth error: {_cell(ratio["ours"], 3)}; the paper: {ratio["paper"]}. The '
-        "paper's figures are of real people and a camera image; only their order and ratios can be compared.",
+        f'Full over fine-tuned, aligned depth error: {with_interval(ratio["ours"], 3)}; the paper: {ratio["paper"]}. '
+        "The paper's figures are of real people and a camera image; only their order and ratios can be compared.",
         '',
         "## Where the order is not the paper's",
         '',
@@ -148,12 +150,13 @@ def markdown(results: Mapping[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def _cell(interval: Mapping[str, float], digits: int = 1) -> str:
+def with_interval(interval: Mapping[str, float], digits: int = 1) -> str:
+    """Return a mean and its interval as a cell of a table."""
     return f'{interval["mean"]:.{digits}f} ({interval["low"]:.{digits}f} to {interval["high"]:.{digits}f})'
 
 
-def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write `<table>.json` and `<table>.md`, each whole or not at all."""
+def write_results(folder: Path, results: Mapping[str, Any], text: str) -> None:
+    """Write `<table>.json` and, of the Markdown `text`, `<table>.md`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / f'{results["table"]}.json', (json.dumps(results, indent=1) + '\n').encode())
-    write_whole(folder / f'{results["table"]}.md', markdown(results).encode())
+    write_whole(folder / f'{results["table"]}.md', text.encode())
