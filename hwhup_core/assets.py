@@ -55,7 +55,7 @@ ASSET_KINDS = {
                   'https://s.fhg.de/smil (registration), smil_web.pkl'),
         AssetKind('spin_checkpoint', 'spin_checkpoint', 'SPIN weights', _TRAINED_LICENCE,
                   _SPIN_SOURCE + ', model_checkpoint.pt'),
-        AssetKind('hwhup_checkpoint', 'hwhup_checkpoint', 'HW-HuP weights, or other training runs of SPIN',
+        AssetKind('hwhup_checkpoint', 'hwhup_checkpoint', 'HW-HuP weights (or another run of SPIN)',
                   _TRAINED_LICENCE, 'https://github.com/ostadabbas/HW-HuP'),
         AssetKind('mean_params', 'smpl_mean_params', 'mean body of SPIN and HMR', 'non-commercial (derived from SMPL)',
                   _SPIN_SOURCE),

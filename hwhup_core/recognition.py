@@ -158,7 +158,7 @@ def _checkpoint(path: Path) -> Recognised:
 
 
 def _unknown(path: Path, found: str) -> AssetError:
-    titles = ', '.join(kind.title for kind in ASSET_KINDS.values())
+    titles = '; '.join(kind.title for kind in ASSET_KINDS.values())
     return AssetError(f'{path} is {found}. {ADVICE} Known are: {titles}.')
 
 

@@ -18,14 +18,14 @@ from hwhup_core.whole_files import write_whole
 
 SETTINGS = {
     'assets': 'official files that `hwhup assets add` keeps (SMPL, SMIL, SPIN, ...)',
-    'data.slp': 'SLP: the folder that holds danaLab and simLab',
-    'data.slp_3dfits': "SLP-3Dfits: the folder that holds p001/s01.pkl, or its parent's `fits`",
-    'data.syrip': 'SyRIP: the folder that holds annotations and images',
+    'data.slp': 'SLP: the folder that holds danaLab, simLab, or both',
+    'data.slp_3dfits': 'SLP-3Dfits: the folder that holds fits/p001/s01.pkl, or p001/s01.pkl',
+    'data.syrip': 'SyRIP as published (annotations, images), or as HW-HuP merges it (anno_train.json)',
     'data.coco': 'COCO key points: the folder that holds annotations and images',
-    'data.mpii': 'MPII: the folder that holds annotations and images',
-    'data.h36m': 'Human3.6M: the folder that holds the images that its .npz names',
-    'data.3dpw': '3DPW: the folder that holds sequenceFiles and imageFiles',
-    'data.mimm': 'MIMM, or infants in its layout',
+    'data.mpii': 'MPII: the folder that holds mpii_human_pose_v1_u12_1.mat or annot/train.json',
+    'data.h36m': "Human3.6M: the folder that holds SPIN's h36m_valid_protocol1.npz",
+    'data.3dpw': '3DPW: the folder that holds sequenceFiles and imageFiles, or 3dpw_test.npz',
+    'data.mimm': 'MIMM, or infants in its layout: anno_train.json and depthRaw',
 }
 """Key -> which folder is meant."""
 
