@@ -68,15 +68,13 @@ def stored_pose(pose: SlpPose) -> SensedPose:
 
 
 def _sensed(pose: SlpPose, cover: str) -> Sensed:
-    def there(kind: str) -> bool:
-        return (pose.folder / kind / cover).is_dir()
-
+    there = pose.modalities(cover)
     # The uncovered depth supervises and is scored, so it must be there.
     return Sensed(
-        color=pose.color(cover) if there('RGB') else None,
-        depth=pose.depth(cover) if there('depthRaw') or cover == Cover.NONE.value else None,
-        infrared=pose.infrared(cover) if there('IRraw') else None,
-        pressure=pose.pressure(cover) if there('PMarray') else None,
+        color=pose.color(cover) if 'RGB' in there else None,
+        depth=pose.depth(cover) if 'depthRaw' in there or cover == Cover.NONE.value else None,
+        infrared=pose.infrared(cover) if 'IRraw' in there else None,
+        pressure=pose.pressure(cover) if 'PMarray' in there else None,
     )
 
 
