@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(verbs.add_parser('doctor', help='say what is installed, what is missing and where to get it'))
     _add_predict(verbs.add_parser('predict', help='image or folder of images -> JSON, overlay picture, mesh'))
     _add_train(verbs.add_parser('train', help='train weights from a configuration file'))
+    _add_train_visnet(verbs.add_parser('train-visnet', help='train what says which joints the camera sees'))
     _add_adapt(verbs.add_parser('adapt', help='adapt weights to a folder of frames without 3D labels'))
     _add_evaluate(verbs.add_parser('evaluate', help='recompute the held-out error of weights'))
     _add_synth(verbs.add_parser('synth', help='make people of a synthetic domain, in the layout of the SLP data set'))
@@ -110,6 +111,14 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--config', type=Path, required=True, help='YAML file, such as config/train/crib_depth.yaml')
+    parser.add_argument('--out', type=Path, help='folder of the run; a stopped run there goes on (runs/CONFIG)')
+
+
+def _add_train_visnet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--config', type=Path, default=Path('config/train/visnet.yaml'), help='YAML file (%(default)s)'
+    )
+    parser.add_argument('--input', choices=('depth', 'rgb'), help="what it reads (the configuration's)")
     parser.add_argument('--out', type=Path, help='folder of the run; a stopped run there goes on (runs/CONFIG)')
 
 
@@ -221,7 +230,7 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
         help='small: two cores; full: one GPU (%(default)s)',
     )
     parser.add_argument(
-        '--input', choices=('depth', 'rgb'), default='depth', help='what the network of table1 reads (%(default)s)'
+        '--input', choices=('depth', 'rgb'), default='depth', help='what networks read: table1, 3, 4 (%(default)s)'
     )
     parser.add_argument('--run', type=Path, help='working folder; a stopped run there goes on (runs/TABLE)')
     parser.add_argument('--out', type=Path, default=Path('docs/results'), help='folder for the results (%(default)s)')
@@ -299,6 +308,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from hwhup_core.cli.training import train
 
         return train(arguments.config, arguments.out)
+    if arguments.verb == 'train-visnet':
+        from hwhup_core.cli.visnet import train_visnet
+
+        return train_visnet(arguments.config, arguments.input, arguments.out)
     if arguments.verb == 'adapt':
         from hwhup_core.cli.adapt import adapt, config_from
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,17 @@ def _say_written(stem: Path, endings: str, start: float) -> None:
     print(f'wrote {stem}{endings} in {(time.monotonic() - start) / 60:.0f} min (this call)')
 
 
+def _elsewhere(table: str, request: Request) -> int:
+    """Run a table that is not about the bed, and write its `.json` and `.md`."""
+    from hwhup_core.cli.reproduce_elsewhere import stand_in
+
+    start = time.monotonic()
+    results, text = stand_in(table, request.size, request.input, request.run)
+    _write_table(request, results, text)
+    _say_written(request.out / results['table'], '.json and .md', start)
+    return 0
+
+
 def _crib_rgb(request: Request) -> int:
     """Adapt colour weights to the monitor's crib, write them before and after into `run`, and print the comparison."""
     config = request.config
@@ -137,10 +149,21 @@ def _crib_rgb(request: Request) -> int:
     return 0
 
 
+def _visnet(request: Request) -> int:
+    """Score VisNet, and write `visnet-<size>.json`, `.md` and the pictures."""
+    from hwhup_core.cli.visnet import reproduce_visnet
+
+    return reproduce_visnet(request.size, request.run, request.out)
+
+
 TABLES: Mapping[str, Callable[[Request], int]] = {
     'table1': _table1,
     'table2': _table2,
+    'table3': partial(_elsewhere, 'table3'),
+    'table4': partial(_elsewhere, 'table4'),
     'tableS1': _table_s1,
+    'tableS2': partial(_elsewhere, 'tableS2'),
+    'visnet': _visnet,
     'crib-rgb': _crib_rgb,
 }
 """What `hwhup reproduce` knows by name. Each function imports what it needs itself: the names must come at once."""

@@ -139,8 +139,8 @@ def markdown_table3(results: Mapping[str, Any]) -> str:
         + _sentence(results['differences']['full_minus_pre_trained'])
         + '. HW-HuP minus fine-tuned: '
         + _sentence(results['differences']['full_minus_fine_tuned'])
-        + '. In the paper HW-HuP is worse than its start here, by 38.4 mm (MPJPE) and 6.2 mm (PA-MPJPE): the start knows '
-        'such people with true bodies, and weak labels add noise.',
+        + '. In the paper HW-HuP is worse than its start here, by 38.4 mm (MPJPE) and 6.2 mm (PA-MPJPE): the start '
+        'knows such people with true bodies, and weak labels add noise.',
         '',
         *origin(results),
     ])  # fmt: skip
