@@ -115,9 +115,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train_visnet(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--config', type=Path, default=Path('config/train/visnet.yaml'), help='YAML file (%(default)s)'
-    )
+    parser.add_argument('--config', type=Path, default=Path('config/train/visnet.yaml'), help='YAML file (%(default)s)')
     parser.add_argument('--input', choices=('depth', 'rgb'), help="what it reads (the configuration's)")
     parser.add_argument('--out', type=Path, help='folder of the run; a stopped run there goes on (runs/CONFIG)')
 
@@ -327,9 +325,9 @@ def _run(arguments: argparse.Namespace) -> int:
             raise ConfigError('--truth is the truth of --data, which is not given.')
         return evaluate(arguments.weights, arguments.body or 'infant', arguments.count, arguments.seed)
     if arguments.verb == 'synth':
-        from hwhup_core.cli.synth import request_from, synth
+        from hwhup_core.cli import synth
 
-        return synth(request_from(arguments))
+        return synth.synth(synth.request_from(arguments))
     if arguments.verb == 'build-prior':
         from hwhup_core.cli.training import build_prior
 
