@@ -107,7 +107,16 @@ def convert(request: DatasetRequest, out: Path, to: str, jpeg: bool) -> int:
 
 
 def read(request: DatasetRequest, bad: BadSamples) -> Dataset:
-    """Return the data set; of a recording with the labels that people and tools have put there since."""
+    """Return the data set, which has at least one sample."""
+    dataset = _read(request, bad)
+    if not len(dataset):
+        why = ', '.join(f'{count} {reason}' for reason, count in bad.reasons.items()) or 'none was there'
+        raise HwhupError(f'{request.folder} ({dataset.kind}) has no sample that can be used: {why}.')
+    return dataset
+
+
+def _read(request: DatasetRequest, bad: BadSamples) -> Dataset:
+    """Return what was read; of a recording with the labels that people and tools have put there since."""
     kind = request.kind or detect_kind(request.folder)
     if kind != 'recording':
         return read_dataset(request.folder, kind, bad, request.options)

@@ -60,8 +60,8 @@ class Pictured:
 
 def contact_sheet(pictured: Sequence[Pictured], joints: Sequence[str], title: str) -> UInt8[ndarray, 'h w 3']:
     """Return one RGB picture with a tile for each sample, its name below it, and the legend above."""
-    columns = max(1, min(len(pictured), math.ceil(math.sqrt(len(pictured) * 1.6))))
-    rows = max(1, math.ceil(len(pictured) / columns))
+    columns = _columns(len(pictured))
+    rows = math.ceil(len(pictured) / columns)
     step_x, step_y = TILE + GAP, TILE + CAPTION + GAP
     # Title and legend need room, however few tiles there are.
     width = max(GAP + columns * step_x, 560)
@@ -73,6 +73,13 @@ def contact_sheet(pictured: Sequence[Pictured], joints: Sequence[str], title: st
         caption = sheet[y + TILE : y + TILE + CAPTION, x : x + TILE]
         caption[:] = _caption(each.sample.name)
     return sheet
+
+
+def _columns(count: int) -> int:
+    """Return how many tiles stand in a row: the sheet somewhat wider than high, the last row as full as can be."""
+    wished = math.ceil(math.sqrt(count * 1.6))
+    near = range(max(1, wished - 2), wished + 2)
+    return min(near, key=lambda columns: (-count % columns, abs(columns - wished)))
 
 
 def _tile(pictured: Pictured, joints: Sequence[str]) -> UInt8[ndarray, 't t 3']:
@@ -170,13 +177,13 @@ def _side_colour(one: str, other: str) -> Rgb:
     return RIGHT if one.startswith('right') and other.startswith('right') else MIDDLE
 
 
-def _draw_joint(tile: UInt8[ndarray, 't t 3'], place: tuple[int, int], visible: float) -> None:
+def _draw_joint(tile: UInt8[ndarray, 'h w 3'], place: tuple[int, int], visible: float) -> None:
     if math.isnan(visible) or visible >= 0.5:
         cv2.circle(tile, place, 5, (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
         cv2.circle(tile, place, 4, UNKNOWN if math.isnan(visible) else SEEN, cv2.FILLED, cv2.LINE_AA)
         return
-    cv2.circle(tile, place, 5, (0, 0, 0), 4, cv2.LINE_AA)
-    cv2.circle(tile, place, 5, OCCLUDED, 2, cv2.LINE_AA)
+    cv2.circle(tile, place, 6, (0, 0, 0), 4, cv2.LINE_AA)
+    cv2.circle(tile, place, 6, OCCLUDED, 2, cv2.LINE_AA)
 
 
 def _caption(name: str) -> UInt8[ndarray, 'c t 3']:

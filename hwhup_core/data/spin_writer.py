@@ -6,8 +6,9 @@ Samples of any reader -> SPIN's data set file, with the pictures beside it.
     OUT/images/        colour as PNG
     OUT/depth/         millimetres as .npy (HW-HuP's)
 
-The layout has no place for infrared, pressure, cameras, the turn of a box, 3D joints from the camera that have no
-pelvis, and for joints that SPIN's 49 lack; these are left behind.
+The layout has no place for infrared, pressure, cameras, the turn of a box, and for 3D joints of another set than its
+24 or that count from the camera and have no pelvis; these are left behind. 2D joints of a set that SPIN's 49 lack are
+an error.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from hwhup_core.body.joints import EVAL_14, EVAL_17, OPENPOSE_25, SPIN_24, SPIN_49, indices, spin_24_slots
+from hwhup_core.body.joints import EVAL_14, EVAL_17, OPENPOSE_18, OPENPOSE_25, SPIN_24, SPIN_49, indices, spin_24_slots
 from hwhup_core.data.recording_units import encode_color
 from hwhup_core.data.sample import BadSamples, Dataset, Joints3D, Keypoints, Sample
 from hwhup_core.data.spin_npz import BOX_PIXELS, DETECTED, PICTURES, TRUE, SpinArrays, write_spin_arrays
@@ -35,7 +36,7 @@ def spin_slots(joints: tuple[str, ...]) -> list[int]:
     """Return the place of each joint of a data set in SPIN's 49."""
     if joints == SPIN_49:
         return list(range(len(SPIN_49)))
-    if set(joints) <= set(OPENPOSE_25) and 'head' not in joints and 'right_eye' in joints and 'neck' in joints:
+    if joints in (OPENPOSE_18, OPENPOSE_25):
         return indices(OPENPOSE_25, joints)
     return [DETECTED + slot for slot in spin_24_slots(joints)]
 
@@ -130,16 +131,26 @@ def _joints_3d(joints: Joints3D | None) -> Float[ndarray, '24 4']:
     rows = np.zeros((TRUE, 4))
     if joints is None:
         return rows
-    names = tuple(joints.names)
-    slots = indices(SPIN_24, names) if names in (EVAL_14, EVAL_17) else spin_24_slots(names)
-    positions = joints.positions
-    if not joints.centred:
-        if 'pelvis' not in names:
-            return rows
-        positions = positions - positions[names.index('pelvis')]
+    slots, positions = _slots_3d(joints.names), joints.positions
+    if not joints.centred and 'pelvis' in joints.names:
+        positions = positions - positions[joints.names.index('pelvis')]
+    elif not joints.centred:
+        slots = []
+    if not slots:
+        return rows
     rows[slots, :3] = np.where(joints.confidence[:, None] > 0, positions, 0)
     rows[slots, 3] = joints.confidence
     return rows
+
+
+def _slots_3d(names: tuple[str, ...]) -> list[int]:
+    """Return the place of each 3D joint in SPIN's 24; empty for joints that are others, such as SMPL's own."""
+    if names in (EVAL_14, EVAL_17):
+        return indices(SPIN_24, names)
+    try:
+        return spin_24_slots(names)
+    except ConfigError:
+        return []
 
 
 def _pose(sample: Sample) -> Float[ndarray, '82']:
