@@ -1,0 +1,92 @@
+"""What is worth keeping: frames that differ from those that were kept, and those on which the estimate is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from hwhup_core.recording.config import NoveltyConfig
+from hwhup_core.types import BodyEstimate, Frame, State
+
+SIZE = (48, 36)
+"""Width and height at which frames are compared."""
+DEPTH_STEP, GREY_STEP = 0.04, 18.0
+"""What a pixel must change by to count, metres and grey values: more than a sensor's noise at this size."""
+
+
+class NoveltyFilter:
+    """Remembers what was kept and says of a frame why it is not worth keeping."""
+
+    def __init__(self, config: NoveltyConfig) -> None:
+        self.config = config
+        self._kept: deque[Float[ndarray, 'n']] = deque(maxlen=config.remembered)
+        self._postures: Counter[str] = Counter()
+        self._kept_at = -math.inf
+        self._kept_joints: Float[ndarray, '24 3'] | None = None
+
+    def refusal(self, frame: Frame, estimate: BodyEstimate | None, now: float) -> str:
+        """
+        Return why the frame is not kept (`too_soon`, `posture_quota`, `near_duplicate`); empty, and it is remembered.
+
+        `now` is the frame's time, seconds of any clock that goes forward.
+        """
+        config = self.config
+        if config.enabled:
+            reason = self._reason(frame, estimate, now)
+            if reason:
+                return reason
+            self._kept.append(_thumbnail(frame))
+        self._kept_at = now
+        self._kept_joints = None if estimate is None else estimate.joint_positions
+        if estimate is not None:
+            self._postures[estimate.posture.name] += 1
+        return ''
+
+    def _reason(self, frame: Frame, estimate: BodyEstimate | None, now: float) -> str:
+        config, waited = self.config, now - self._kept_at
+        if waited < config.min_interval_s:
+            return 'too_soon'
+        if estimate is not None and config.keep_error_above and estimate.aligned_depth_error > config.keep_error_above:
+            return ''
+        if config.max_interval_s and waited >= config.max_interval_s:
+            return ''
+        kept_so = 0 if estimate is None else self._postures[estimate.posture.name]
+        if config.posture_quota and kept_so >= config.posture_quota:
+            return 'posture_quota'
+        return '' if self._moved(estimate) or self._looks_new(frame) else 'near_duplicate'
+
+    def _moved(self, estimate: BodyEstimate | None) -> bool:
+        if estimate is None or estimate.state != State.ESTIMATED or self._kept_joints is None:
+            return False
+        if not self.config.joint_motion:
+            return False
+        moved = np.linalg.norm(estimate.joint_positions - self._kept_joints, axis=1)
+        return bool(moved.max() > self.config.joint_motion)  # NaN, of an unknown body, is no motion.
+
+    def _looks_new(self, frame: Frame) -> bool:
+        """Return whether the picture differs enough from every one that is remembered."""
+        if not self._kept:
+            return True
+        differences = np.abs(np.stack(self._kept) - _thumbnail(frame)) > 1.0
+        return bool(differences.mean(axis=1).min() >= self.config.change)
+
+
+def _thumbnail(frame: Frame) -> Float[ndarray, 'n']:
+    """Return depth and grey at a small size, in steps that count as a change."""
+    parts = []
+    if frame.depth is not None:
+        parts.append(_small(frame.depth) / DEPTH_STEP)
+    if frame.color is not None:
+        parts.append(_small(cv2.cvtColor(frame.color, cv2.COLOR_RGB2GRAY)) / GREY_STEP)
+    elif frame.infrared is not None:
+        parts.append(_small(frame.infrared) * 255 / GREY_STEP)
+    return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
+
+
+def _small(picture: ndarray) -> Float[ndarray, 'h w']:
+    return np.asarray(cv2.resize(picture.astype(np.float32), SIZE, interpolation=cv2.INTER_AREA), np.float32)

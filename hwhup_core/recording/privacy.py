@@ -1,0 +1,70 @@
+"""Heads made unrecognisable before anything reaches the disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+from numpy import ndarray
+
+from hwhup_core.body.joints import SMPL_24, index
+from hwhup_core.recording.config import Privacy
+from hwhup_core.types import BodyEstimate, Frame, State
+
+RADIUS = 1.6
+"""Of the disc over the head, in distances from neck to head in the image; the head joint lies between the ears."""
+LEAST_RADIUS = 0.06
+"""Of the disc, in sides of the person's box: a head that is seen from above has its neck behind it."""
+CELLS = 6
+"""The disc is averaged down to so many cells across, which no sharpening brings back."""
+
+
+def protected(frame: Frame, estimate: BodyEstimate | None, privacy: Privacy) -> Frame:
+    """
+    Return the frame as it may be stored.
+
+    With `head_blurred`, a frame whose head is not known for sure loses its colour altogether; depth stays, though a
+    face at a metre can be recognised in good depth, too.
+    """
+    if privacy == 'full' or frame.color is None:
+        return frame
+    if privacy == 'no_color' or not _head_known(estimate):
+        return replace(frame, color=None)
+    assert estimate is not None
+    return replace(frame, color=blur_disc(frame.color, *head_disc(estimate)))
+
+
+def _head_known(estimate: BodyEstimate | None) -> bool:
+    if estimate is None or estimate.state != State.ESTIMATED:
+        return False
+    return bool(np.isfinite(estimate.joint_pixels[[index('neck', SMPL_24), index('head', SMPL_24)]]).all())
+
+
+def head_disc(estimate: BodyEstimate) -> tuple[tuple[float, float], float]:
+    """Return centre and radius (pixels) of the disc over the head."""
+    neck, head = (estimate.joint_pixels[index(name, SMPL_24)] for name in ('neck', 'head'))
+    radius = max(RADIUS * float(np.linalg.norm(head - neck)), LEAST_RADIUS * estimate.box.side)
+    return (float(head[0]), float(head[1])), radius
+
+
+def blur_disc(color: UInt8[ndarray, 'h w 3'], center: tuple[float, float], radius: float) -> UInt8[ndarray, 'h w 3']:
+    """Return the picture with a disc averaged to a few cells; the rest is untouched."""
+    left, top = (max(0, int(np.floor(middle - radius))) for middle in center)
+    right = min(color.shape[1], int(np.ceil(center[0] + radius)) + 1)
+    bottom = min(color.shape[0], int(np.ceil(center[1] + radius)) + 1)
+    if right <= left or bottom <= top:
+        return color
+    window = color[top:bottom, left:right]
+    cells = cv2.resize(window, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(cells, window.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    result = color.copy()
+    inside = _disc(window.shape[:2], (center[0] - left, center[1] - top), radius)
+    result[top:bottom, left:right][inside] = coarse[inside]
+    return result
+
+
+def _disc(shape: tuple[int, int], center: tuple[float, float], radius: float) -> Bool[ndarray, 'h w']:
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return np.asarray((columns + 0.5 - center[0]) ** 2 + (rows + 0.5 - center[1]) ** 2 <= radius**2)
