@@ -86,7 +86,7 @@ class RecordingWriter:
         self._sync_every = sync_every
         self._unsynced: list[Path] = []
         self._mutex = threading.Lock()
-        self._next_unit = self._next_sequence = self._count = 0
+        self._next_unit = self._next_sequence = self._count = self._size = 0
         self._rejected: Counter[str] = Counter()
         with ExitStack() as stack, _own_errors(self.folder):
             _require_own_folder(self.folder)
@@ -122,8 +122,19 @@ class RecordingWriter:
         self._next_unit = max(units, default=-1) + 1
         self._next_sequence = frames[-1].sequence + 1 if frames else 0
         self._count = len(frames)
+        self._size = sum(file.size for each in frames for file in each.files.values())
         self._rejected.update(old.rejected)
         return old
+
+    @property
+    def count(self) -> int:
+        """Return the frames in the index."""
+        return self._count
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all pictures in the index."""
+        return self._size
 
     def write(self, frame: Frame, metadata: Mapping[str, Json]) -> FrameRecord:
         """
@@ -144,6 +155,7 @@ class RecordingWriter:
             self._next_unit += 1
             self._next_sequence += 1
             self._count += 1
+            self._size += unit.size()
             return record
 
     def reject(self, reason: str, count: int = 1) -> None:
