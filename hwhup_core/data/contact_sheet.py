@@ -79,7 +79,7 @@ def _columns(count: int) -> int:
     """Return how many tiles stand in a row: the sheet somewhat wider than high, the last row as full as can be."""
     wished = math.ceil(math.sqrt(count * 1.6))
     near = range(max(1, wished - 2), wished + 2)
-    return min(near, key=lambda columns: (-count % columns, abs(columns - wished)))
+    return min(near, key=lambda columns: -count % columns + abs(columns - wished))
 
 
 def _tile(pictured: Pictured, joints: Sequence[str]) -> UInt8[ndarray, 't t 3']:
@@ -127,18 +127,20 @@ def shown_picture(frame: Frame) -> UInt8[ndarray, 'h w 3']:
     """Return the colour picture, else depth (near is bright), infrared or pressure as one."""
     if frame.color is not None:
         return frame.color
-    for image, measured in ((frame.depth, frame.depth), (frame.infrared, None), (frame.pressure, None)):
+    if frame.depth is not None:
+        return _shaded(-frame.depth, frame.depth > 0)
+    for image in (frame.infrared, frame.pressure):
         if image is not None:
-            return _false_colour(image, image > 0 if measured is not None else np.isfinite(image))
+            return _shaded(image, np.isfinite(image))
     return np.full((TILE, TILE, 3), OUTSIDE, np.uint8)
 
 
-def _false_colour(image: Float[ndarray, 'h w'], there: Shaped[ndarray, 'h w']) -> UInt8[ndarray, 'h w 3']:
-    """Return values from small (bright) to large (dark); what is not there is dark grey."""
+def _shaded(image: Float[ndarray, 'h w'], there: Shaped[ndarray, 'h w']) -> UInt8[ndarray, 'h w 3']:
+    """Return large values bright, small ones dark; what is not there is dark grey."""
     if not there.any():
         return np.full((*image.shape, 3), OUTSIDE, np.uint8)
     low, high = np.percentile(image[there], (1, 99))
-    shade = 1 - np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
+    shade = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
     picture = cv2.applyColorMap((255 * shade).astype(np.uint8), cv2.COLORMAP_BONE)[..., ::-1]
     return np.asarray(np.where(there[..., None], picture, np.array(OUTSIDE, np.uint8)), np.uint8)
 
@@ -206,9 +208,9 @@ def _draw_header(sheet: UInt8[ndarray, 'h w 3'], title: str) -> None:
     for text, visible in (('unknown', math.nan), ('occluded', 0.0), ('seen', 1.0)):
         x -= _width(text) + 8
         cv2.putText(sheet, text, (x, 19), _FONT, _FONT_SIZE, TEXT, 1, cv2.LINE_AA)
-        x -= 11
+        x -= 12
         _draw_joint(sheet, (x, 15), visible)
-        x -= 8
+        x -= 10
     while _width(title) > x - 16:
         title = title.removesuffix('...')[:-1] + '...'
     cv2.putText(sheet, title, (GAP + 4, 19), _FONT, _FONT_SIZE, TEXT, 1, cv2.LINE_AA)
