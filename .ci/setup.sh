@@ -123,7 +123,7 @@ what_is_built() { # Print a hash of what the installed package depends on: conte
     cd "$root"
     {
         cat "$venv/.stamp-packages" CMakeLists.txt package.xml
-        find msg config launch -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum
+        find msg srv config launch -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum
         find hwhup_core hwhup_ros -name '*.py' | sort
     } | sha256sum
 }

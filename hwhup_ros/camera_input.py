@@ -79,6 +79,19 @@ class CameraInput:
         self._subscriptions.clear()
         self._sync.clear('deactivated')
 
+    def change_streams(self, streams: Streams) -> None:
+        """Give the streams other roles; with the same topics no image is lost, else it subscribes anew."""
+        if set(streams.names) == set(self._streams.names):
+            sync = Synchronizer(self._config.sync, streams, self._ledger.dropped)
+            sync.take_over(self._sync)
+            self._streams, self._sync = streams, sync
+            return
+        self.close()
+        self._streams = streams
+        self._sync = Synchronizer(self._config.sync, streams, self._ledger.dropped)
+        self._meters = {name: self._meters.get(name, Meter()) for name in (*streams.names, CAMERA_INFO)}
+        self._subscribe_all()
+
     def release(self) -> None:
         """Hand out an image that has waited long enough for an optional partner; call it now and then."""
         if time.monotonic() - self._last_primary_at > OPTIONAL_PATIENCE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hwhup_core.inference.config import EngineConfig
+from hwhup_core.inference.drift import DriftConfig
 from hwhup_ros.synchronizer import SyncConfig
 
 
@@ -32,5 +33,7 @@ class PoseConfig:
     """What packs the point cloud: our own few lines, or sensor_msgs_py where it is installed."""
     sync: SyncConfig = field(default_factory=SyncConfig)
     """How images are paired."""
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    """When the error against the depth says that the room has changed."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """The estimator."""

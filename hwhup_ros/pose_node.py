@@ -12,7 +12,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -26,18 +27,21 @@ from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import SetBool
 
 from hwhup_core.errors import FrameError, HwhupError
-from hwhup_core.types import BodyEstimate, Frame, State
+from hwhup_core.inference.drift import Drift
+from hwhup_core.types import Frame, State
 from hwhup_ros.camera_input import CameraInput
 from hwhup_ros.conversions import SECOND_NS, make_header, to_body_model_info, to_ns, to_pose_array
-from hwhup_ros.diagnostics import Counts, Health, Ledger, Meter, count_values, explained, to_diagnostics
-from hwhup_ros.frame_builder import FrameBuilder, choose_streams
+from hwhup_ros.diagnostics import Counts, Health, Ledger, count_values, explained, to_diagnostics
+from hwhup_ros.live_model import EngineLike, LiveModel, ModelSlot, build, live_model, load
+from hwhup_ros.load_service import LoadService
 from hwhup_ros.mailbox import Worker
 from hwhup_ros.msg import BodyModelInfo, SmplPoseArray
 from hwhup_ros.parameters import declare_config
 from hwhup_ros.point_cloud import cloud_packer, point_cloud
 from hwhup_ros.pose_config import PoseConfig
+from hwhup_ros.pose_health import PoseMeters, model_values
 from hwhup_ros.spinning import run
-from hwhup_ros.synchronizer import Pair
+from hwhup_ros.synchronizer import Pair, Streams
 
 LOG_PERIOD = 5.0
 """Seconds between two log lines about the same reason."""
@@ -45,17 +49,12 @@ WATCH_PERIOD = 0.1
 """Seconds between two looks at whether the estimate is stale."""
 
 
-class EngineLike(Protocol):
-    """What the node asks of an engine; `hwhup_core.inference.Engine` is one."""
+@dataclass(frozen=True)
+class Job:
+    """A pair on its way to the worker, with the model for which it was paired."""
 
-    body: Any
-    loaded: Any
-
-    def __call__(self, frame: Frame) -> list[BodyEstimate]:
-        """Return everybody in the frame, never an empty list: nobody is one estimate of state NO_PERSON."""
-
-    def reset(self) -> None:
-        """Forget the last frame."""
+    pair: Pair
+    model: LiveModel
 
 
 class PoseNode(LifecycleNode):
@@ -63,8 +62,9 @@ class PoseNode(LifecycleNode):
     Subscribes `image`, `depth`, `camera_info`; publishes `smpl_poses`, `body_model` (latched), `points`, diagnostics.
 
     Configure loads weights and body, activate subscribes, deactivate stops the worker, cleanup frees the engine. The
-    service `~/enable` (SetBool) pauses the work. With `autostart` the constructor does both transitions and raises
-    HwhupError when a parameter or asset is wrong. `counters` tells what became of every image.
+    service `~/enable` (SetBool) pauses the work, `~/load_model` replaces the weights while frames go on. With
+    `autostart` the constructor does both transitions and raises HwhupError when a parameter or asset is wrong.
+    `counters` tells what became of every image.
     """
 
     def __init__(
@@ -85,12 +85,13 @@ class PoseNode(LifecycleNode):
             automatically_declare_parameters_from_overrides=True,
         )
         self._given_engine = engine
-        self._engine: EngineLike | None = None
-        self._worker: Worker[Pair] | None = None
+        self._slot = ModelSlot()
+        self._open: dict[int, Job] = {}
+        self._worker: Worker[Job] | None = None
         self._input: CameraInput | None = None
         self._start_error: HwhupError | None = None
         self._ledger = Ledger()
-        self._latency, self._skew, self._depth_error = Meter(), Meter(), Meter()
+        self._meters = PoseMeters()
         self._enabled = True
         self._forget = threading.Event()
         self._seen_resets = 0
@@ -104,6 +105,7 @@ class PoseNode(LifecycleNode):
             self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
             self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady())
             self._enable_service = self.create_service(SetBool, '~/enable', self._on_enable)
+            self._load_service = LoadService(self, self._slot, self._load, self._is_done_with, self._change_streams)
             if self.config.autostart:
                 self._start()
         except HwhupError:
@@ -146,14 +148,9 @@ class PoseNode(LifecycleNode):
         return False
 
     def _configure(self) -> None:
-        engine = self._given_engine or self._build_engine()
-        self._modalities = frozenset(str(each.value) for each in engine.loaded.card.input.modalities)
-        self._streams = choose_streams(self._modalities, self.config.use_image, self.config.use_depth)
-        self._builder = FrameBuilder(
-            self._modalities, self._streams, self.config.image_transport, self.config.image_backend
-        )
+        engine = self._given_engine or build(self.config)
+        model = live_model(engine, self.config)
         self._pack = cloud_packer(self.config.points_backend)
-        self._engine = engine
         self._poses = self.create_publisher(SmplPoseArray, 'smpl_poses', QoSProfile(depth=5))
         self._points = self.create_publisher(PointCloud2, 'points', QoSProfile(depth=1))
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -161,20 +158,15 @@ class PoseNode(LifecycleNode):
         body = engine.body
         header = make_header(self._now_ns(), '')
         self._body_model.publish(to_body_model_info(body, np.asarray(body.rest_joints), header))
-        self.get_logger().info(f'Body {body.body_id}; the weights need {", ".join(sorted(self._modalities))}.')
-
-    def _build_engine(self) -> EngineLike:
-        # Importing torch takes a second; a node with an engine of its own need not wait for it.
-        from hwhup_core.inference import build_engine
-
-        return build_engine(self.config.engine)
+        self._slot.put(model)
+        self.get_logger().info(f'Body {body.body_id}; the weights need {", ".join(sorted(model.modalities))}.')
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
         return super().on_activate(state) if self._attempt(self._activate) else TransitionCallbackReturn.FAILURE
 
     def _activate(self) -> None:
-        self._input = CameraInput(self, self.config, self._streams, self._ledger, self._on_pair)
+        self._input = CameraInput(self, self.config, self._slot.current.streams, self._ledger, self._on_pair)
         self._input.enabled = self._enabled
         self._worker = Worker(self._answer, self._on_error, self._on_superseded, name='pose_worker').start()
         self._seen_resets = 0
@@ -200,6 +192,7 @@ class PoseNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Stop the worker before the publishers go."""
         self._stop()
+        self._load_service.close()
         super().destroy_node()
 
     def _stop(self) -> None:
@@ -212,9 +205,9 @@ class PoseNode(LifecycleNode):
         self._input = self._worker = None
 
     def _release(self) -> None:
-        if self._engine is None:
+        if self._slot.current is None:
             return
-        self._engine = None
+        self._slot.put(None)
         self._last_answer = None
         for publisher in (self._poses, self._points, self._body_model):
             self.destroy_publisher(publisher)
@@ -222,11 +215,13 @@ class PoseNode(LifecycleNode):
     # Input, in the executor's thread.
 
     def _on_pair(self, pair: Pair) -> None:
-        self._skew.add(pair.skew, time.monotonic())
+        self._meters.skew.add(pair.skew, time.monotonic())
+        job = Job(pair, self._slot.current)
+        self._open[id(job)] = job
         if self._worker is not None:
-            self._worker.submit(pair)
+            self._worker.submit(job)
         else:
-            self._drop_pair(pair, 'deactivated')
+            self._drop_job(job, 'deactivated')
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
@@ -237,44 +232,64 @@ class PoseNode(LifecycleNode):
         response.success, response.message = True, 'enabled' if request.data else 'disabled'
         return response
 
+    # Other weights, see `LoadService`.
+
+    def _load(self, weights: str, present: LiveModel) -> LiveModel:
+        return load(weights, self.config, present)
+
+    def _is_done_with(self, model: LiveModel) -> bool:
+        return all(job.model is not model for job in tuple(self._open.values()))
+
+    def _change_streams(self, streams: Streams) -> None:
+        if self._input is not None:
+            self._input.change_streams(streams)
+
     # Work, in the worker thread.
 
-    def _answer(self, pair: Pair) -> None:
+    def _answer(self, job: Job) -> None:
         """Estimate and publish one pair."""
-        resets = 0 if self._input is None else self._input.resets
-        if self._forget.is_set() or resets != self._seen_resets:
-            self._forget.clear()
-            self._seen_resets = resets
-            self._engine.reset()
-        built = self._builder.build(pair)
-        estimates = self._engine(built.frame)
+        model = self._slot.model_for(job.model)
+        self._forget_if_asked(model)
+        pair = job.pair
+        built = model.builder.build(pair)
+        estimates = self._slot.estimate(model, built.frame, self._on_rollback)
         header = pair.primary.item.header
         message = to_pose_array(estimates, header, built.size, self._age(header.stamp))
         if not self.context.ok():
-            self._drop_pair(pair, 'shutdown')
+            self._drop_job(job, 'shutdown')
             return
         with self._state_lock:
             self._poses.publish(message)
             self._last_answer, self._last_answer_at = message, time.monotonic()
-        self._count_answer(pair, built.refused)
-        self._measure(message)
+        self._count_answer(job, built.refused)
+        self._measure(message, model)
         self._attempt_extra('points', lambda: self._publish_points(built.frame, header))
 
-    def _count_answer(self, pair: Pair, refused: FrameError | None) -> None:
-        self._ledger.answered(self._streams.primary)
-        if pair.secondary is None:
+    def _forget_if_asked(self, model: LiveModel) -> None:
+        resets = 0 if self._input is None else self._input.resets
+        if self._forget.is_set() or resets != self._seen_resets:
+            self._forget.clear()
+            self._seen_resets = resets
+            model.engine.reset()
+
+    def _count_answer(self, job: Job, refused: FrameError | None) -> None:
+        self._open.pop(id(job), None)
+        streams = job.model.streams
+        self._ledger.answered(streams.primary)
+        if job.pair.secondary is None:
             return
         if refused is None:
-            self._ledger.answered(self._streams.secondary)
+            self._ledger.answered(streams.secondary)
         else:
-            self._drop(self._streams.secondary, refused.reason)
+            self._ledger.dropped(streams.secondary, refused.reason)
             self._complain(refused.reason, str(refused))
 
-    def _measure(self, message: SmplPoseArray) -> None:
+    def _measure(self, message: SmplPoseArray, model: LiveModel) -> None:
         now = time.monotonic()
-        self._latency.add(message.poses[0].latency if message.poses else self._age(message.header.stamp), now)
+        self._meters.latency.add(message.poses[0].latency if message.poses else self._age(message.header.stamp), now)
         for pose in message.poses:
-            self._depth_error.add(pose.aligned_depth_error, now)
+            self._meters.depth_error.add(pose.aligned_depth_error, now)
+            model.alarm.add(pose.aligned_depth_error, now)
 
     def _publish_points(self, frame: Frame, header: Any) -> None:
         stride = self.config.points_stride
@@ -282,15 +297,16 @@ class PoseNode(LifecycleNode):
             return
         self._points.publish(point_cloud(frame.depth, frame.color, frame.intrinsics, header, stride, self._pack))
 
-    def _on_error(self, pair: Pair, error: Exception) -> None:
+    def _on_error(self, job: Job, error: Exception) -> None:
         """Count a frame that failed and publish that it has no poses; nothing that one frame does may end the node."""
         if not self.context.ok():
-            self._drop_pair(pair, 'shutdown')
+            self._drop_job(job, 'shutdown')
             return
         reason = error.reason if isinstance(error, FrameError) else 'engine_error'
-        self._drop_pair(pair, reason)
+        self._drop_job(job, reason)
         self._complain(reason, explained(error))
-        self._attempt_extra('refusal', lambda: self._poses.publish(SmplPoseArray(header=pair.primary.item.header)))
+        header = job.pair.primary.item.header
+        self._attempt_extra('refusal', lambda: self._poses.publish(SmplPoseArray(header=header)))
 
     def _attempt_extra(self, what: str, publish: Callable[[], None]) -> None:
         """Publish what comes after a frame was counted; a failure is logged and leaves the count as it is."""
@@ -300,16 +316,18 @@ class PoseNode(LifecycleNode):
             if self.context.ok():
                 self._complain(what, explained(error), 'Not published')
 
-    def _on_superseded(self, pair: Pair) -> None:
-        self._drop_pair(pair, 'superseded')
+    def _on_rollback(self, error: Exception) -> None:
+        self._complain('rolled_back', explained(error), 'The new weights failed, the ones before are back')
 
-    def _drop_pair(self, pair: Pair, reason: str) -> None:
-        self._drop(self._streams.primary, reason)
-        if pair.secondary is not None:
-            self._drop(self._streams.secondary, reason)
+    def _on_superseded(self, job: Job) -> None:
+        self._drop_job(job, 'superseded')
 
-    def _drop(self, stream: str, reason: str) -> None:
-        self._ledger.dropped(stream, reason)
+    def _drop_job(self, job: Job, reason: str) -> None:
+        self._open.pop(id(job), None)
+        streams = job.model.streams
+        self._ledger.dropped(streams.primary, reason)
+        if job.pair.secondary is not None:
+            self._ledger.dropped(streams.secondary, reason)
 
     def _complain(self, reason: str, text: str, what: str = 'Frame dropped') -> None:
         """Log an error, the same reason at most once in LOG_PERIOD."""
@@ -363,23 +381,19 @@ class PoseNode(LifecycleNode):
             return DiagnosticStatus.ERROR, self._explain_stale(now)
         if self._input.qos_complaints:
             return DiagnosticStatus.WARN, ' '.join(self._input.qos_complaints.values())
+        alarm = self._slot.current.alarm
+        if alarm.state(now) is Drift.RAISED:
+            return DiagnosticStatus.WARN, alarm.explain(now)
         return DiagnosticStatus.OK, 'estimating'
 
     def _values(self, now: float) -> dict[str, object]:
-        body = None if self._engine is None else self._engine.body
         rates = {} if self._input is None else self._input.rates(now)
-        card = None if self._engine is None else self._engine.loaded.card
         return {
             **{f'{name} rate [Hz]': rate for name, rate in rates.items()},
-            'pose rate [Hz]': self._latency.rate(now),
-            'latency p50 [s]': self._latency.percentile(50),
-            'latency p95 [s]': self._latency.percentile(95),
-            'skew p95 [s]': self._skew.percentile(95),
-            'aligned depth error p50 [m]': self._depth_error.percentile(50),
+            **self._meters.values(now),
             **count_values(self.counters),
             'last error': self._last_error,
-            'body': '' if body is None else f'{body.body_id} {body.hash}',
-            'weights': '' if card is None else f'{self.config.engine.weights} {getattr(card, "weights_hash", "")}',
+            **model_values(self._slot.current, now),
             'device': self.config.engine.device,
         }
 

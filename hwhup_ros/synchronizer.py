@@ -142,6 +142,16 @@ class Synchronizer:
             return None
         return self._with_info(self._take(queue[-1], None))
 
+    def take_over(self, other: Synchronizer) -> None:
+        """Go on where another one with the same two streams stops, in whichever roles: nothing that waits is lost."""
+        self._info, self._last, self.resets = other._info, dict(other._last), other.resets
+        pair, other._without_info = other._without_info, None
+        self._waiting = {name: deque(queue) for name, queue in other._waiting.items()}
+        for name, image in () if pair is None else other._members(pair):
+            self._waiting[name].appendleft(image)
+        for queue in other._waiting.values():
+            queue.clear()
+
     def clear(self, reason: str) -> None:
         """Drop all that waits and forget the last stamps; the camera info is kept."""
         for name, queue in self._waiting.items():

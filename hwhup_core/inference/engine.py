@@ -102,6 +102,10 @@ class Engine:
         """Forget where the followed person was."""
         self._previous = None
 
+    def take_over(self, other: Engine) -> None:
+        """Follow the person whom another engine followed, so that nobody has to be looked for anew."""
+        self._previous = other._previous
+
     @torch.inference_mode()
     def __call__(self, frame: Frame, boxes: list[PersonBox] | None = None) -> list[BodyEstimate]:
         """

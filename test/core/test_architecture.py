@@ -33,7 +33,7 @@ CORE_MAY_IMPORT = {
     'fitting': METHOD,
     'data': METHOD,
     # Frames on their way to a recording: what is kept, and in which state.
-    'recording': BASE | {'geometry', 'data'},
+    'recording': BASE | {'geometry', 'body', 'data'},
     'labeling': METHOD | {'render', 'fitting', 'data', 'inference'},
     # Weights on their way into a running node.
     'deploy': METHOD | {'render', 'inference', 'whole_files'},
@@ -56,6 +56,8 @@ ROS_MAY_ALSO_IMPORT = {
     'recordings': {'data'},
     'recorder_node': {'recording', 'data'},
     'recorder_config': {'recording', 'data'},
+    # Weights from the store of deployed models, tested before they answer.
+    'live_model': {'deploy'},
     # Drawing: the message holds a pose, a picture needs the mesh; a point cloud needs the camera's rays.
     'marker_node': {'body'},
     'markers': {'body'},

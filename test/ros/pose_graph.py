@@ -44,6 +44,9 @@ class FakeEngine:
     def reset(self):
         self.resets += 1
 
+    def take_over(self, other):
+        pass
+
     def __call__(self, frame):
         self.frames.append(frame)
         if self.respond is not None:
