@@ -36,6 +36,7 @@ from hwhup_core.data.recording_card import (
 from hwhup_core.data.recording_units import checksum, decode_unit
 from hwhup_core.errors import AssetError, ConfigError
 from hwhup_core.types import Frame
+from hwhup_core.whole_files import write_whole
 
 __all__ = [
     'CARD_FILE', 'FORMAT_VERSION', 'FRAMES', 'INDEX_FILE', 'LABELS', 'ORPHANS', 'CheckReport', 'FrameRecord', 'Json',
@@ -343,17 +344,8 @@ def _numbered(path: Path) -> Iterator[Path]:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write through a temporary neighbour; the file is whole at any moment, also after a power loss."""
-    part = path.with_name(f'.{path.name}{TEMPORARY}')
-    try:
-        with part.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    """Write a file that is whole at any moment, also after a power loss."""
+    write_whole(path, content)
     sync(path.parent)
 
 

@@ -230,14 +230,18 @@ class RecordingWriter:
 
 
 def _require_own_folder(folder: Path) -> None:
-    """Refuse to record into a folder that holds something else."""
+    """Refuse to record into a folder that holds something else, or frames whose card is lost."""
     if is_recording(folder) or not folder.exists():
         return
-    own = {FRAMES, LOCK_FILE, INDEX_FILE, LABELS}
-    others = [] if not folder.is_dir() else sorted(path.name for path in folder.iterdir() if path.name not in own)
-    others = [name for name in others if not name.endswith(TEMPORARY)]
-    if others or not folder.is_dir():
-        raise ConfigError(f'{folder} is no recording and holds {others[:3]}. Record to a new or empty folder.')
+    # A recorder that was killed before it wrote its card leaves these behind, without a frame.
+    own = (FRAMES, LOCK_FILE, INDEX_FILE, CARD_FILE, LABELS)
+    others = (
+        [path.name for path in folder.iterdir() if not path.name.startswith(own)] if folder.is_dir() else ['a file']
+    )
+    frames = [f'{FRAMES}/{path.name}' for path in (folder / FRAMES).glob('*')]
+    if others or frames:
+        found = sorted(others + frames)[:3]
+        raise ConfigError(f'{folder} has no {CARD_FILE} and holds {found}. Record to a new or empty folder.')
 
 
 def _write_card(folder: Path, card: RecordingCard) -> None:

@@ -178,6 +178,28 @@ def test_folders_are_recognised(tmp_path, names, kind):
     assert detect_kind(layout(tmp_path / 'd', *names)) == kind
 
 
+@pytest.mark.parametrize(
+    ('file', 'kind', 'picture', 'split'),
+    [
+        ('h36m_train.npz', 'h36m', 'images/S1_Walking.54138969_000001.png', 'train'),
+        ('h36m_valid_protocol1.npz', 'h36m', 'images/S9_Directions_1.60457274_000001.png', 'test'),
+        ('3dpw_validation.npz', '3dpw', 'imageFiles/courtyard_00/image_00000.png', 'validation'),
+        ('own.npz', 'spin_npz', 'a.png', 'test'),
+    ],
+)
+def test_every_npz_goes_to_its_reader(tmp_path, capsys, file, kind, picture, split):
+    (tmp_path / picture).parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(tmp_path / picture), np.zeros((20, 30, 3), np.uint8))
+    np.savez(
+        tmp_path / file, imgname=np.array([picture]), center=np.array([[15.0, 10.0]]), scale=np.array([0.1]),
+        part=np.ones((1, 24, 3)), S=np.ones((1, 24, 4)), pose=np.zeros((1, 72)), shape=np.zeros((1, 10)),
+    )  # fmt: skip
+    assert main(['dataset', 'check', str(tmp_path), '--split', split, '--images', str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f'{kind}, 1 samples' in said
+    assert 'color 1; 30x20 (1)' in said
+
+
 def test_files_are_recognised(tmp_path):
     layout(tmp_path, 'any.npz', 'labels.json', 'annot/train.json', 'mpii_human_pose_v1_u12_1.mat')
     kinds = {path: detect_kind(tmp_path / path) for path in ('any.npz', 'labels.json', 'annot/train.json')}

@@ -149,6 +149,23 @@ def test_existing_recordings_and_other_folders_are_not_written_into(tmp_path):
         RecordingWriter(tmp_path / 'home', CARD)
 
 
+def test_frames_without_a_card_are_not_overwritten(tmp_path):
+    write_some(tmp_path / 'r', 1)
+    before = (tmp_path / 'r' / 'index.jsonl').read_bytes()
+    (tmp_path / 'r' / 'recording.yaml').unlink()
+    with pytest.raises(ConfigError, match=r'no recording\.yaml and holds .*000000\.color\.png'):
+        RecordingWriter(tmp_path / 'r', CARD, resume=True)
+    assert (tmp_path / 'r' / 'index.jsonl').read_bytes() == before
+
+
+def test_a_start_that_was_killed_can_be_repeated(tmp_path):
+    (tmp_path / 'r' / 'frames').mkdir(parents=True)
+    for name in ('.lock', 'index.jsonl', 'recording.yamlx81k.partial'):
+        (tmp_path / 'r' / name).touch()
+    assert len(write_some(tmp_path / 'r', 2, resume=True)) == 2
+    assert check_recording(tmp_path / 'r').ok
+
+
 def test_only_one_writer(tmp_path):
     with RecordingWriter(tmp_path / 'r', CARD) as writer:
         writer.write(make_frame(), {})
