@@ -54,6 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_assets(verbs.add_parser('assets', help='keep official files: SMPL, SMIL, SPIN, regressors'))
     _add_config(verbs.add_parser('config', help='say where data sets and official files are'))
     _add_dataset(verbs.add_parser('dataset', help='look at a data set or recording, or convert it'))
+    _add_deploy(verbs.add_parser('deploy', help='put adapted weights into the model store, and into a running node'))
+    _add_models(verbs.add_parser('models', help='list deployed weights, use others, or go back'))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
@@ -239,6 +241,18 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
         default='all',
         help='of table1; few: pre-trained, fine-tuned, full and oracle alone',
     )
+    parser.add_argument(
+        '--data',
+        choices=('auto', 'official', 'synthetic'),
+        default='auto',
+        help='auto: official files where `hwhup config` knows the data set, else synthetic people (%(default)s)',
+    )
+    parser.add_argument(
+        '--split',
+        choices=('published', 'bodymap'),
+        default='published',
+        help="of SLP's official files: 1 to 90 train, or BodyMAP's 1 to 80 (%(default)s)",
+    )
 
 
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -267,12 +281,43 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         action.add_argument('--images', type=Path, help='spin-npz: folder that the names of pictures count from')
 
 
+def _add_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('run', type=Path, help='folder of a finished `hwhup adapt`')
+    parser.add_argument('--name', default='room', help='name of the model in the store (%(default)s)')
+    parser.add_argument('--body', default='infant', help='body of the weights (%(default)s)')
+    parser.add_argument('--node', help='running pose node that takes them at once, such as /crib/pose_node')
+    parser.add_argument('--even-if-worse', action='store_true', help='though the report does not call them better')
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    actions.add_parser('list', help='print every set of weights in the store')
+    use = actions.add_parser('use', help='hand weights of the store to a running node')
+    use.add_argument('hash', help='first digits of their hash, or `current`')
+    back = actions.add_parser('rollback', help='make the weights before the present ones current')
+    for each in (use, back):
+        each.add_argument('--name', default='room', help='name of the model (%(default)s)')
+        each.add_argument('--node', required=each is use, help='running pose node, such as /crib/pose_node')
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Import the verb's module and hand it plain values."""
     if arguments.verb == 'reproduce':
         from hwhup_core.cli.reproduce import reproduce, request_from
 
         return reproduce(arguments.table, request_from(arguments))
+    if arguments.verb == 'deploy':
+        from hwhup_core.cli.deploy import deploy_run
+
+        return deploy_run(arguments.run, arguments.name, arguments.body, arguments.even_if_worse, arguments.node)
+    if arguments.verb == 'models':
+        from hwhup_core.cli.deploy import list_models, roll_back, use_model
+
+        if arguments.action == 'list':
+            return list_models()
+        if arguments.action == 'rollback':
+            return roll_back(arguments.name, arguments.node)
+        return use_model(arguments.name, '' if arguments.hash == 'current' else arguments.hash, arguments.node)
     if arguments.verb == 'doctor':
         from hwhup_core.cli.doctor import doctor
 

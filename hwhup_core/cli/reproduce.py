@@ -34,6 +34,10 @@ class Request:
     """`all`, or `few` of Table 1's."""
     config: Path
     """YAML file of `crib-rgb`."""
+    data: str = 'auto'
+    """`official` files, `synthetic` people, or `auto`: official ones where `hwhup config` knows the data set."""
+    split: str = 'published'
+    """Of SLP, for official files: `published` or `bodymap`."""
 
 
 def request_from(arguments: argparse.Namespace) -> Request:
@@ -46,6 +50,11 @@ def request_from(arguments: argparse.Namespace) -> Request:
 def reproduce(table: str, request: Request) -> int:
     """Run what has this name and return the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
+    if table in ON_OFFICIAL_FILES and request.data != 'synthetic':
+        from hwhup_core.reproduce.official import is_configured
+
+        if request.data == 'official' or is_configured(table):
+            return _official(table, request)
     return TABLES[table](request)
 
 
@@ -122,6 +131,21 @@ def _say_written(stem: Path, endings: str, start: float) -> None:
     print(f'wrote {stem}{endings} in {(time.monotonic() - start) / 60:.0f} min (this call)')
 
 
+def _official(table: str, request: Request) -> int:
+    """Run a table on official files, and write its `.json` and `.md`; what is missing is named all at once."""
+    from hwhup_core.reproduce.official import markdown, run_official
+    from hwhup_core.reproduce.official_start import SIZES
+
+    start = time.monotonic()
+    config = replace(SIZES[request.size], split=request.split, workers=request.processes)
+    command = f'hwhup reproduce {table} --data official --size {request.size}'
+    command += '' if request.split == 'published' else f' --split {request.split}'
+    results = run_official(table, config, request.run, command)
+    _write_table(request, results, markdown(results))
+    _say_written(request.out / results['table'], '.json and .md', start)
+    return 0
+
+
 def _elsewhere(table: str, request: Request) -> int:
     """Run a table that is not about the bed, and write its `.json` and `.md`."""
     from hwhup_core.cli.reproduce_elsewhere import stand_in
@@ -156,6 +180,8 @@ def _visnet(request: Request) -> int:
     return reproduce_visnet(request.size, request.run, request.out)
 
 
+ON_OFFICIAL_FILES = ('table1', 'table2', 'table3', 'table4', 'tableS1', 'tableS2')
+"""Tables that run on official files where these are configured."""
 TABLES: Mapping[str, Callable[[Request], int]] = {
     'table1': _table1,
     'table2': _table2,
