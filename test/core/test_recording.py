@@ -311,7 +311,7 @@ def test_stops_before_the_disk_is_full(tmp_path, monkeypatch):
         assert real.f_bavail > 300
         writer.write(make_frame(1), {})
         Little.f_bavail = 256
-        with pytest.raises(RecordingFull, match='at least 1 MiB'):
+        with pytest.raises(RecordingFull, match=r'at least 1\.0 MiB'):
             writer.write(make_frame(2), {})
     assert check_recording(tmp_path / 'r').readable == 2
 
