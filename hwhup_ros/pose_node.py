@@ -89,6 +89,7 @@ class PoseNode(LifecycleNode):
         self._open: dict[int, Job] = {}
         self._worker: Worker[Job] | None = None
         self._input: CameraInput | None = None
+        self._load_service: LoadService | None = None
         self._start_error: HwhupError | None = None
         self._ledger = Ledger()
         self._meters = PoseMeters()
@@ -192,7 +193,8 @@ class PoseNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Stop the worker before the publishers go."""
         self._stop()
-        self._load_service.close()
+        if self._load_service is not None:
+            self._load_service.close()
         super().destroy_node()
 
     def _stop(self) -> None:
