@@ -35,12 +35,12 @@ def flesh_radii(vertices: Float[ndarray, 'v 3'], joints: Float[ndarray, '24 3'])
 
 
 def joint_visibility(
-    joints: Float[ndarray, '24 3'],
-    pixels: Float[ndarray, '24 2'],
-    radii: Float[ndarray, '24'],
+    joints: Float[ndarray, 'k 3'],
+    pixels: Float[ndarray, 'k 2'],
+    radii: Float[ndarray, ' k'],
     depth: Float[ndarray, 'h w'],
     comparison: Comparison | None,
-) -> Float[ndarray, '24']:
+) -> Float[ndarray, ' k']:
     """
     Return 1 for joints that are seen, 0 for hidden ones, NaN where it is unknown.
 
@@ -58,8 +58,8 @@ def joint_visibility(
 
 
 def _depth_at(
-    image: Float[ndarray, 'h w'], pixels: Float[ndarray, '24 2'], left: int, top: int
-) -> Float[ndarray, '24']:
+    image: Float[ndarray, 'h w'], pixels: Float[ndarray, 'k 2'], left: int, top: int
+) -> Float[ndarray, ' k']:
     """Return the depth at image pixels of an image that starts at (left, top); NaN outside and in holes."""
     height, width = image.shape
     whole = np.floor(np.nan_to_num(pixels, nan=-1e6)) - (left, top)
