@@ -90,10 +90,10 @@ class RecordingWriter:
         self._next_unit = self._next_sequence = self._count = self._size = 0
         self._rejected: Counter[str] = Counter()
         with ExitStack() as stack, _own_errors(self.folder):
-            _require_own_folder(self.folder)
+            require_free_folder(self.folder, resume)
             (self.folder / FRAMES).mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(self.folder))
-            self.card = self._resume(card, resume) if is_recording(self.folder) else self._begin(card)
+            self.card = self._resume(card) if is_recording(self.folder) else self._begin(card)
             self._index = os.open(self.folder / INDEX_FILE, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             stack.callback(os.close, self._index)
             self._open = stack.pop_all()
@@ -107,10 +107,8 @@ class RecordingWriter:
         _write_card(self.folder, card)
         return card
 
-    def _resume(self, card: RecordingCard, resume: bool) -> RecordingCard:
+    def _resume(self, card: RecordingCard) -> RecordingCard:
         """Go on after the last whole line; the names of frames that were lost are not used again."""
-        if not resume:
-            raise ConfigError(f'There is a recording in {self.folder}. Resume it, or record to another folder.')
         old = read_card(self.folder)
         require_same_source(old, card)
         _, torn = read_index(self.folder)
@@ -230,8 +228,10 @@ class RecordingWriter:
         self.close()
 
 
-def _require_own_folder(folder: Path) -> None:
-    """Refuse to record into a folder that holds something else, or frames whose card is lost."""
+def require_free_folder(folder: Path, resume: bool) -> None:
+    """Refuse to record into a folder that holds a recording (unless to `resume`), something else, or a lost card."""
+    if is_recording(folder) and not resume:
+        raise ConfigError(f'There is a recording in {folder}. Resume it, or record to another folder.')
     if is_recording(folder) or not folder.exists():
         return
     # A recorder that was killed before it wrote its card leaves these behind, without a frame.

@@ -70,9 +70,13 @@ class NoveltyFilter:
 
     def _looks_new(self, frame: Frame) -> bool:
         """Return whether the picture differs enough from every one that is remembered."""
-        if not self._kept:
+        seen = _thumbnail(frame)
+        alike = [
+            kept for kept in self._kept if kept.shape == seen.shape
+        ]  # Another set of modalities is another picture.
+        if not alike:
             return True
-        differences = np.abs(np.stack(self._kept) - _thumbnail(frame)) > 1.0
+        differences = np.abs(np.stack(alike) - seen) > 1.0
         return bool(differences.mean(axis=1).min() >= self.config.change)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -21,23 +22,25 @@ CELLS = 6
 """The disc is averaged down to so many cells across, which no sharpening brings back."""
 
 
-def protected(frame: Frame, estimate: BodyEstimate | None, privacy: Privacy) -> Frame:
+def protected(frame: Frame, estimates: Sequence[BodyEstimate], privacy: Privacy) -> Frame:
     """
     Return the frame as it may be stored.
 
-    With `head_blurred`, a frame whose head is not known for sure loses its colour altogether; depth stays, though a
-    face at a metre can be recognised in good depth, too.
+    With `head_blurred`, a frame in which nobody was found, or somebody whose head is not known for sure, loses its
+    colour altogether; depth stays, though a face at a metre can be recognised in good depth, too.
     """
     if privacy == 'full' or frame.color is None:
         return frame
-    if privacy == 'no_color' or not _head_known(estimate):
+    if privacy == 'no_color' or not estimates or not all(map(_head_known, estimates)):
         return replace(frame, color=None)
-    assert estimate is not None
-    return replace(frame, color=blur_disc(frame.color, *head_disc(estimate)))
+    color = frame.color
+    for estimate in estimates:
+        color = blur_disc(color, *head_disc(estimate))
+    return replace(frame, color=color)
 
 
-def _head_known(estimate: BodyEstimate | None) -> bool:
-    if estimate is None or estimate.state != State.ESTIMATED:
+def _head_known(estimate: BodyEstimate) -> bool:
+    if estimate.state != State.ESTIMATED:
         return False
     return bool(np.isfinite(estimate.joint_pixels[[index('neck', SMPL_24), index('head', SMPL_24)]]).all())
 

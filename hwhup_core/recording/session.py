@@ -1,21 +1,21 @@
 """
 One run of a recorder: frames are judged at once, encoded side by side, and written in the order in which they came.
 
-Every frame is accounted for exactly once: offered = written + skipped + rejected + dropped + in work. What limits the
-recording (disk, quota) ends it cleanly: the frames in work are written where they still fit, and nothing else changes.
+Every frame is accounted for exactly once, see `Tally`. What limits the recording (disk, quota) ends it cleanly: the
+frames in work are written where they still fit, and nothing else changes.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from enum import Enum
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -30,6 +30,7 @@ from hwhup_core.recording.config import RecorderConfig
 from hwhup_core.recording.gates import quality_of, refusal
 from hwhup_core.recording.novelty import NoveltyFilter
 from hwhup_core.recording.privacy import protected
+from hwhup_core.recording.tally import Counts, Outcome, Tally
 from hwhup_core.types import BodyEstimate, Frame
 
 RATE_WINDOW_S = 10.0
@@ -37,26 +38,11 @@ MEGABYTE = 1e6
 _log = logging.getLogger(__name__)
 
 
-class Outcome(Enum):
-    """What became of a frame."""
-
-    WRITTEN = 'written'
-    SKIPPED = 'skipped'
-    """Not worth keeping."""
-    REJECTED = 'rejected'
-    """Failed a gate."""
-    DROPPED = 'dropped'
-    """Lost: the writers were too slow, or writing failed."""
-
-
 @dataclass(frozen=True)
 class SessionStatus:
     """What a session did so far."""
 
-    offered: int
-    outcomes: Mapping[Outcome, int]
-    reasons: Mapping[str, int]
-    """Codes of frames that were skipped, rejected or dropped."""
+    counts: Counts
     total: int
     """Frames in the recording, earlier runs included."""
     bytes_written: int
@@ -66,87 +52,86 @@ class SessionStatus:
     disk_free: int
     """Bytes."""
     seconds_left: float
-    """Until quota or disk limit at this rate; NaN where nothing limits, or nothing is written."""
+    """Until quota or disk limit at this rate; NaN where nothing is written."""
     full: str
     """Why nothing more is recorded; empty while it goes on."""
-    paused: bool
+    last_error: str
+    """Of the last frame that could not be written; empty if there is none."""
 
 
 class RecordingSession:
     """Takes frames from one thread; close it, or use it in a `with`."""
 
-    def __init__(self, folder: Path, card: RecordingCard, config: RecorderConfig, resume: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        card: RecordingCard,
+        config: RecorderConfig,
+        resume: bool = False,
+        tally: Tally | None = None,
+    ) -> None:
         """Open the recording; raises ConfigError where it cannot be begun or continued."""
         storage = config.storage
         self.config = config
         self.card = replace(card, privacy=config.privacy, color='none' if config.privacy == 'no_color' else card.color)
+        self.folder = Path(folder)
+        self.tally = tally or Tally()
         limit = int(storage.least_free_mb * MEGABYTE)
         self._writer = RecordingWriter(folder, self.card, resume, limit, storage.sync_every)
-        self.folder = Path(folder)
-        self._before, self._size_before = self._writer.count, self._writer.size
         self._novelty = NoveltyFilter(config.novelty)
         self._mutex = threading.Lock()
-        self._outcomes: Counter[Outcome] = Counter()
-        self._reasons: Counter[str] = Counter()
-        self._offered = self._bytes = self._waiting = 0
+        self._size_before = self._writer.size
+        self._waiting = 0
         self._recent: deque[tuple[float, int]] = deque()
-        self._full = ''
-        self._paused = False
+        self._full = self._last_error = ''
         self._closed = False
         self._encoders = ThreadPoolExecutor(storage.writers, thread_name_prefix='encoder')
         self._queue: SimpleQueue[tuple[Future[EncodedUnit], dict[str, Any]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name='recorder', daemon=True)
         self._thread.start()
 
-    @property
-    def paused(self) -> bool:
-        """Return whether frames are turned away unseen."""
-        return self._paused
-
-    def pause(self, paused: bool) -> None:
-        """Turn frames away, or take them again."""
-        self._paused = paused
-
-    def offer(self, frame: Frame, skew_s: float = float('nan'), estimate: BodyEstimate | None = None) -> str:
+    def offer(self, frame: Frame, skew_s: float = math.nan, estimates: Sequence[BodyEstimate] = ()) -> str:
         """
-        Judge a frame, and hand it over to be written; returns why it is not, or an empty text.
+        Count a frame, judge it, and hand it over to be written; returns why it is not, or an empty text.
 
-        `estimate` is what the running weights say of this very frame.
+        `estimates` is what the running weights say of this very frame: the first one is the person who is recorded.
         """
-        with self._mutex:
-            self._offered += 1
-        if self._paused or self._full:
-            return self._count(Outcome.SKIPPED, 'paused' if self._paused else 'full')
-        quality = quality_of(frame, skew_s, None if estimate is None else estimate.box)
+        self.tally.arrive()
+        return self.judge(frame, skew_s, estimates)
+
+    def judge(self, frame: Frame, skew_s: float = math.nan, estimates: Sequence[BodyEstimate] = ()) -> str:
+        """Do what `offer` does with a frame that the tally has counted before."""
+        if self._full:
+            return self._refuse(Outcome.SKIPPED, 'full')
+        if frame.frame_id != self.card.frame_id or frame.intrinsics != self.card.intrinsics:
+            return self._refuse(Outcome.REJECTED, 'camera_changed')
+        person = estimates[0] if estimates else None
+        quality = quality_of(frame, skew_s, None if person is None else person.box)
         reason = refusal(quality, self.config.gates)
         if reason:
-            return self._count(Outcome.REJECTED, reason)
+            return self._refuse(Outcome.REJECTED, reason)
         with self._mutex:
             crowded = self._waiting >= self.config.storage.queue
         if crowded:
-            return self._count(Outcome.DROPPED, 'writers_too_slow')
-        reason = self._novelty.refusal(frame, estimate, frame.stamp_ns / 1e9)
+            return self._refuse(Outcome.DROPPED, 'writers_too_slow')
+        reason = self._novelty.refusal(frame, person, frame.stamp_ns / 1e9)
         if reason:
-            return self._count(Outcome.SKIPPED, reason)
-        self._hand_over(frame, estimate, {'quality': asdict(quality)})
+            return self._refuse(Outcome.SKIPPED, reason)
+        self._hand_over(frame, tuple(estimates), {'quality': asdict(quality)})
         return ''
 
-    def _hand_over(self, frame: Frame, estimate: BodyEstimate | None, metadata: dict[str, Any]) -> None:
-        if estimate is not None:
-            metadata['estimate'] = described(estimate)
+    def _hand_over(self, frame: Frame, estimates: tuple[BodyEstimate, ...], metadata: dict[str, Any]) -> None:
+        if estimates:
+            metadata['estimate'] = described(estimates[0])
         with self._mutex:
             self._waiting += 1
-        self._queue.put((self._encoders.submit(self._encoded, frame, estimate), metadata))
+        self._queue.put((self._encoders.submit(self._encoded, frame, estimates), metadata))
 
-    def _encoded(self, frame: Frame, estimate: BodyEstimate | None) -> EncodedUnit:
-        return encode_unit(protected(frame, estimate, self.config.privacy), self.card)
+    def _encoded(self, frame: Frame, estimates: tuple[BodyEstimate, ...]) -> EncodedUnit:
+        return encode_unit(protected(frame, estimates, self.config.privacy), self.card)
 
-    def _count(self, outcome: Outcome, reason: str) -> str:
-        with self._mutex:
-            self._outcomes[outcome] += 1
-            self._reasons[reason] += 1
-        if outcome is Outcome.REJECTED:
-            self._writer.reject(reason)
+    def _refuse(self, outcome: Outcome, reason: str) -> str:
+        self.tally.settle(outcome, reason)
         return reason
 
     def _write_all(self) -> None:
@@ -157,9 +142,11 @@ class RecordingSession:
             except RecordingFull as error:
                 self._stop(str(error), 'disk_full')
             except FrameError as error:
-                self._count(Outcome.REJECTED, error.reason)
+                self._last_error = str(error)
+                self._refuse(Outcome.REJECTED, error.reason)
             except Exception as error:  # One frame must not end the recording, whatever is wrong with it.
-                self._count(Outcome.DROPPED, 'write_failed')
+                self._last_error = str(error)
+                self._refuse(Outcome.DROPPED, 'write_failed')
                 _log.error('A frame was not recorded: %s', error, exc_info=not isinstance(error, HwhupError))
             finally:
                 with self._mutex:
@@ -172,20 +159,16 @@ class RecordingSession:
             self._stop(reason, 'quota')
             return
         self._writer.append(unit, metadata)
-        now = time.monotonic()
+        self.tally.settle(Outcome.WRITTEN)
         with self._mutex:
-            self._outcomes[Outcome.WRITTEN] += 1
-            self._bytes += unit.size()
-            self._recent.append((now, unit.size()))
-            while self._recent[0][0] < now - RATE_WINDOW_S:
-                self._recent.popleft()
+            self._recent.append((time.monotonic(), unit.size()))
+            self._forget_old()
 
     def _over_quota(self, size: int) -> str:
         storage = self.config.storage
-        total = self._before + self._outcomes[Outcome.WRITTEN]
-        if storage.quota_frames and total >= storage.quota_frames:
+        if storage.quota_frames and self._writer.count >= storage.quota_frames:
             return f'The quota of {storage.quota_frames} frames is reached.'
-        if storage.quota_mb and self._size_before + self._bytes + size > storage.quota_mb * MEGABYTE:
+        if storage.quota_mb and self._writer.size + size > storage.quota_mb * MEGABYTE:
             return f'The quota of {storage.quota_mb:g} MB is reached.'
         return ''
 
@@ -194,36 +177,39 @@ class RecordingSession:
         if not self._full:
             _log.warning('%s', why)
         self._full = why
-        self._count(Outcome.SKIPPED, reason)
+        self._refuse(Outcome.SKIPPED, reason)
 
     def status(self) -> SessionStatus:
         """Return what was done so far."""
         free = shutil.disk_usage(self.folder).free
         with self._mutex:
+            self._forget_old()
             span = time.monotonic() - self._recent[0][0] if self._recent else 0.0
-            rate = sum(size for _, size in self._recent) / span if span > 1.0 else 0.0
-            written = self._outcomes[Outcome.WRITTEN]
-            return SessionStatus(
-                offered=self._offered,
-                outcomes={outcome: self._outcomes[outcome] for outcome in Outcome},
-                reasons=dict(self._reasons),
-                total=self._before + written,
-                bytes_written=self._bytes,
-                write_rate=rate,
-                disk_free=free,
-                seconds_left=self._seconds_left(rate, free),
-                full=self._full,
-                paused=self._paused,
-            )
+            frames, size = len(self._recent), sum(size for _, size in self._recent)
+        known = span > 1.0
+        return SessionStatus(
+            counts=self.tally.counts(),
+            total=self._writer.count,
+            bytes_written=self._writer.size - self._size_before,
+            write_rate=size / span if known else 0.0,
+            disk_free=free,
+            seconds_left=self._seconds_left(size / span, frames / span, free) if known else math.nan,
+            full=self._full,
+            last_error=self._last_error,
+        )
 
-    def _seconds_left(self, rate: float, free: int) -> float:
+    def _forget_old(self) -> None:
+        while self._recent and self._recent[0][0] < time.monotonic() - RATE_WINDOW_S:
+            self._recent.popleft()
+
+    def _seconds_left(self, byte_rate: float, frame_rate: float, free: int) -> float:
         storage = self.config.storage
-        if rate <= 0:
-            return float('nan')
-        room = free - storage.least_free_mb * MEGABYTE
+        limits = [(free - storage.least_free_mb * MEGABYTE) / byte_rate]
         if storage.quota_mb:
-            room = min(room, storage.quota_mb * MEGABYTE - self._size_before - self._bytes)
-        return max(room, 0.0) / rate
+            limits.append((storage.quota_mb * MEGABYTE - self._writer.size) / byte_rate)
+        if storage.quota_frames:
+            limits.append((storage.quota_frames - self._writer.count) / frame_rate)
+        return max(min(limits), 0.0)
 
     def close(self) -> None:
         """Write what is in work and close the recording; a second call does nothing."""
@@ -233,6 +219,8 @@ class RecordingSession:
         self._queue.put(None)
         self._thread.join()
         self._encoders.shutdown()
+        for reason, count in self.tally.counts().reasons.items():
+            self._writer.reject(reason, count)
         self._writer.close()
 
     def __enter__(self) -> RecordingSession:
