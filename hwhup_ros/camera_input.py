@@ -1,11 +1,11 @@
-"""The subscriptions of the pose node: what comes in, what belongs together, and in plain words why nothing comes."""
+"""The subscriptions of a node that reads a camera: what comes in, what belongs together, and in plain words why nothing comes."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
@@ -17,15 +17,14 @@ from hwhup_ros import diagnostics
 from hwhup_ros.conversions import to_ns
 from hwhup_ros.diagnostics import Ledger, Meter, explain_silence
 from hwhup_ros.frame_builder import DEPTH, IMAGE
-from hwhup_ros.pose_config import PoseConfig
-from hwhup_ros.synchronizer import Pair, Streams, Synchronizer
+from hwhup_ros.synchronizer import Pair, Streams, SyncConfig, Synchronizer
 
 CAMERA_INFO = 'camera_info'
 COMPRESSED_TOPICS = {IMAGE: 'image/compressed', DEPTH: 'depth/compressedDepth'}
 QUEUE_DEPTH = 5
 """
-Callbacks only sort, so this queue is almost always empty and costs no latency: the one-slot mailbox behind them drops
-old frames. With depth 1 the middleware would drop some of them itself, uncounted.
+Callbacks only sort, so this queue is almost always empty and costs no latency: the pose node's one-slot mailbox behind
+them drops old frames. With depth 1 the middleware would drop some of them itself, uncounted.
 """
 REMEDIES = {
     'zero_stamp': 'stamp 0, expected the time of exposure: let the driver stamp its images',
@@ -39,6 +38,22 @@ OPTIONAL_PATIENCE = 0.1
 """Seconds a required image waits for an optional partner when nothing else comes."""
 
 
+class InputConfig(Protocol):
+    """What a node's parameters say about its camera."""
+
+    @property
+    def image_transport(self) -> str:
+        """Return `raw` or `compressed`."""
+
+    @property
+    def image_reliability(self) -> str:
+        """Return `best_effort` or `reliable`."""
+
+    @property
+    def sync(self) -> SyncConfig:
+        """Return how images are paired."""
+
+
 class CameraInput:
     """
     Subscribes the camera's topics while it lives and calls `on_pair` with the newest complete pair.
@@ -48,9 +63,16 @@ class CameraInput:
     """
 
     def __init__(
-        self, node: Node, config: PoseConfig, streams: Streams, ledger: Ledger, on_pair: Callable[[Pair], None]
+        self,
+        node: Node,
+        config: InputConfig,
+        streams: Streams,
+        ledger: Ledger,
+        on_pair: Callable[[Pair], None],
+        queue_depth: int = QUEUE_DEPTH,
     ) -> None:
         self.enabled = True
+        self._queue_depth = queue_depth
         self.qos_complaints: dict[str, str] = {}
         self._node = node
         self._config = config
@@ -117,7 +139,7 @@ class CameraInput:
         def subscribe(events: SubscriptionEventCallbacks | None) -> Subscription:
             # A fresh profile each time: rclpy writes QoS overrides into the object it is given.
             policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-            qos = QoSProfile(depth=QUEUE_DEPTH, reliability=policy)
+            qos = QoSProfile(depth=self._queue_depth, reliability=policy)
             return self._node.create_subscription(message_type, topic, take, qos, event_callbacks=events)
 
         events = SubscriptionEventCallbacks(
@@ -159,7 +181,7 @@ class CameraInput:
         )
 
     def explain_silence(self, now: float, last_error: str) -> str:
-        """Return why there is no pose: which topics are silent, or why what arrives cannot be used."""
+        """Return why no pair comes: which topics are silent, or why what arrives cannot be used."""
         needed = [self._streams.primary, CAMERA_INFO]
         if self._streams.secondary is not None and self._streams.secondary_required:
             needed.insert(1, self._streams.secondary)

@@ -165,6 +165,11 @@ def bad_type(name: str, value: Any, kind: Any) -> ConfigError:
 @cache
 def descriptions_of(cls: type) -> dict[str, str]:
     """Return the sentence under each field of a dataclass, on one line; empty where the source is not at hand."""
+    inherited = [descriptions_of(base) for base in reversed(cls.__bases__) if is_dataclass(base)]
+    return {name: text for each in (*inherited, _own_descriptions(cls)) for name, text in each.items()}
+
+
+def _own_descriptions(cls: type) -> dict[str, str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError):
