@@ -161,13 +161,13 @@ def fit_calibration(engine: Engine, frames: Iterable[LabelledFrame]) -> dict[str
     error = np.linalg.norm(answers.predicted - answers.true, axis=-1) / MAXWELL_MEAN
     floors, gains = [], []
     for joint in range(error.shape[1]):
-        floor, gain = _nonnegative_line(answers.sigma[:, joint], error[:, joint])
+        floor, gain = nonnegative_line(answers.sigma[:, joint], error[:, joint])
         floors.append(floor)
         gains.append(gain)
     return {'sigma_floor_m': floors, 'sigma_gain': gains}
 
 
-def _nonnegative_line(x: Float[ndarray, ' n'], y: Float[ndarray, ' n']) -> tuple[float, float]:
+def nonnegative_line(x: Float[ndarray, ' n'], y: Float[ndarray, ' n']) -> tuple[float, float]:
     """Return floor and gain of y = floor + gain x by least squares with both at least 0."""
     if x.std() < 1e-12:
         return float(y.mean()), 0.0

@@ -40,7 +40,7 @@ def held_out_errors(
         places = np.arange(start, min(start + BATCH, len(pool)))
         rngs = [np.random.default_rng(int(place)) for place in places]
         batch = draw_weak(pool, places, rngs, still_transform, Crops(inputs)).to(device)
-        parts.append(_batch_errors(network, body, batch, pool.joints, crop_camera))
+        parts.append(batch_errors(network, body, batch, pool.joints, crop_camera))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -51,9 +51,10 @@ def means(errors: dict[str, Float[ndarray, ' n']]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _batch_errors(
+def batch_errors(
     network: nn.Module, body: BodyModel, batch: WeakBatch, joints: tuple[str, ...], crop_camera: Literal['true', 'spin']
 ) -> dict[str, Float[ndarray, ' b']]:
+    """Return the errors of `held_out_errors` for one batch, however it was drawn."""
     observed = batch.observation
     assert observed.depth is not None
     assert observed.mask is not None
