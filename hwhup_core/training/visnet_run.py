@@ -176,7 +176,8 @@ def train_visnet(config: VisNetTrainConfig, out: Path, command: str, coco: Path 
         training_config=to_plain(config),
         seed=config.seed,
         commit=running_commit(),
-        metrics={key: Measurement(i.mean, i.low, i.high, i.count) for key, i in measured.items()},
+        # One person alone has no interval, and JSON no NaN.
+        metrics={k: Measurement(i.mean, i.low, i.high, i.count) for k, i in measured.items() if np.isfinite(i.low)},
     )
     written = save_visnet(run / name, network, card)
     logger.info('wrote %s, weights hash %s', run / name, written.weights_hash)
