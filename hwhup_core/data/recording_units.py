@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -45,8 +46,12 @@ class EncodedUnit:
         return sum(len(content) for content in self.files.values())
 
 
-def encode_unit(frame: Frame, card: RecordingCard) -> EncodedUnit:
-    """Return the frame's pictures as bytes; one that does not fit the card is refused. Safe in several threads."""
+def encode_unit(frame: Frame, card: RecordingCard, stored: Mapping[str, bytes] = MappingProxyType({})) -> EncodedUnit:
+    """
+    Return the frame's pictures as bytes; one that does not fit the card is refused. Safe in several threads.
+
+    `stored` holds pictures of the frame, by modality, that are encoded already as the card says.
+    """
     present = {name: getattr(frame, name) for name in MODALITIES if getattr(frame, name) is not None}
     _check(frame, present, card)
     encoders: dict[str, Callable[[Any], bytes]] = {
@@ -55,7 +60,7 @@ def encode_unit(frame: Frame, card: RecordingCard) -> EncodedUnit:
         'infrared': encode_unit_range,
         'pressure': encode_unit_range,
     }
-    files = {name: encoders[name](image) for name, image in present.items()}
+    files = {name: stored.get(name) or encoders[name](image) for name, image in present.items()}
     ends = {'color': 'color.jpg' if card.color == 'jpeg' else 'color.png'}
     return EncodedUnit(frame.stamp_ns, files, {name: ends.get(name, f'{name}.png') for name in files})
 

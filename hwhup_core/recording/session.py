@@ -13,11 +13,12 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from hwhup_core.types import BodyEstimate, Frame
 
 RATE_WINDOW_S = 10.0
 MEGABYTE = 1e6
+NOTHING_STORED: Mapping[str, bytes] = MappingProxyType({})
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +81,7 @@ class RecordingSession:
         limit = int(storage.least_free_mb * MEGABYTE)
         self._writer = RecordingWriter(folder, self.card, resume, limit, storage.sync_every)
         self._novelty = NoveltyFilter(config.novelty)
-        self._mutex = threading.Lock()
+        self._mutex = threading.Condition()
         self._size_before = self._writer.size
         self._waiting = 0
         self._recent: deque[tuple[float, int]] = deque()
@@ -90,16 +92,40 @@ class RecordingSession:
         self._thread = threading.Thread(target=self._write_all, name='recorder', daemon=True)
         self._thread.start()
 
-    def offer(self, frame: Frame, skew_s: float = math.nan, estimates: Sequence[BodyEstimate] = ()) -> str:
+    @property
+    def full(self) -> str:
+        """Return why nothing more is recorded; empty while it goes on."""
+        return self._full
+
+    def wait_for_room(self) -> None:
+        """Wait until a writer can take a frame: for a source that can be held up, so that none is dropped."""
+        with self._mutex:
+            self._mutex.wait_for(lambda: self._waiting < self.config.storage.queue)
+
+    def offer(
+        self,
+        frame: Frame,
+        skew_s: float = math.nan,
+        estimates: Sequence[BodyEstimate] = (),
+        stored: Mapping[str, bytes] = NOTHING_STORED,
+    ) -> str:
         """
         Count a frame, judge it, and hand it over to be written; returns why it is not, or an empty text.
 
         `estimates` is what the running weights say of this very frame: the first one is the person who is recorded.
+        `stored` holds pictures of the frame, by modality, that are encoded already as the card says: they are written
+        as they are where privacy leaves the picture as it is.
         """
         self.tally.arrive()
-        return self.judge(frame, skew_s, estimates)
+        return self.judge(frame, skew_s, estimates, stored)
 
-    def judge(self, frame: Frame, skew_s: float = math.nan, estimates: Sequence[BodyEstimate] = ()) -> str:
+    def judge(
+        self,
+        frame: Frame,
+        skew_s: float = math.nan,
+        estimates: Sequence[BodyEstimate] = (),
+        stored: Mapping[str, bytes] = NOTHING_STORED,
+    ) -> str:
         """Do what `offer` does with a frame that the tally has counted before."""
         if self._full:
             return self._refuse(Outcome.SKIPPED, 'full')
@@ -117,18 +143,26 @@ class RecordingSession:
         reason = self._novelty.refusal(frame, person, frame.stamp_ns / 1e9)
         if reason:
             return self._refuse(Outcome.SKIPPED, reason)
-        self._hand_over(frame, tuple(estimates), {'quality': asdict(quality)})
+        self._hand_over(frame, tuple(estimates), stored, {'quality': asdict(quality)})
         return ''
 
-    def _hand_over(self, frame: Frame, estimates: tuple[BodyEstimate, ...], metadata: dict[str, Any]) -> None:
+    def _hand_over(
+        self,
+        frame: Frame,
+        estimates: tuple[BodyEstimate, ...],
+        stored: Mapping[str, bytes],
+        metadata: dict[str, Any],
+    ) -> None:
         if estimates:
             metadata['estimate'] = described(estimates[0])
         with self._mutex:
             self._waiting += 1
-        self._queue.put((self._encoders.submit(self._encoded, frame, estimates), metadata))
+        self._queue.put((self._encoders.submit(self._encoded, frame, estimates, stored), metadata))
 
-    def _encoded(self, frame: Frame, estimates: tuple[BodyEstimate, ...]) -> EncodedUnit:
-        return encode_unit(protected(frame, estimates, self.config.privacy), self.card)
+    def _encoded(self, frame: Frame, estimates: tuple[BodyEstimate, ...], stored: Mapping[str, bytes]) -> EncodedUnit:
+        shown = protected(frame, estimates, self.config.privacy)
+        same = {name: each for name, each in stored.items() if getattr(shown, name) is getattr(frame, name)}
+        return encode_unit(shown, self.card, same)
 
     def _refuse(self, outcome: Outcome, reason: str) -> str:
         self.tally.settle(outcome, reason)
@@ -151,6 +185,7 @@ class RecordingSession:
             finally:
                 with self._mutex:
                     self._waiting -= 1
+                    self._mutex.notify_all()
 
     def _write(self, coming: Future[EncodedUnit], metadata: dict[str, Any]) -> None:
         unit = coming.result()
@@ -181,7 +216,7 @@ class RecordingSession:
 
     def status(self) -> SessionStatus:
         """Return what was done so far."""
-        free = shutil.disk_usage(self.folder).free
+        free = disk_free(self.folder)
         with self._mutex:
             self._forget_old()
             span = time.monotonic() - self._recent[0][0] if self._recent else 0.0
@@ -228,6 +263,14 @@ class RecordingSession:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def disk_free(folder: Path) -> int:
+    """Return the bytes that are left on the disk of a folder; 0 where it cannot be asked."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
 
 
 def described(estimate: BodyEstimate) -> dict[str, Any]:
