@@ -75,7 +75,7 @@ ONLY_IMPORTED_IN = {
     'torch.utils.tensorboard': 'hwhup_core/training/logbook.py',
     'tensorboard': 'hwhup_core/training/logbook.py',
     'torch.distributed': 'hwhup_core/training/distributed.py',
-    'rosbags': 'hwhup_ros/recordings.py',
+    'rosbags': 'hwhup_ros/bags.py',
     'viser': 'hwhup_ros/viewer.py',
     'cv_bridge': 'hwhup_ros/images.py',
 }
