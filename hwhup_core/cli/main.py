@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_dataset(verbs.add_parser('dataset', help='look at a data set or recording, or convert it'))
     _add_deploy(verbs.add_parser('deploy', help='put adapted weights into the model store, and into a running node'))
     _add_models(verbs.add_parser('models', help='list deployed weights, use others, or go back'))
+    _add_label(verbs.add_parser('label', help='label a recording: automatically, in a tool of yours, on a page'))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
@@ -300,6 +301,61 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         each.add_argument('--node', required=each is use, help='running pose node, such as /crib/pose_node')
 
 
+def _add_label(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    auto = actions.add_parser('auto', help='label what the depth model is sure of')
+    auto.add_argument('recording', type=Path)
+    auto.add_argument('--weights', default='crib_depth', help='bundled weights or a .safetensors file (%(default)s)')
+    auto.add_argument('--body', default='infant', help='infant, adult, or an SMPL/SMIL file (%(default)s)')
+    auto.add_argument(
+        '--refine', action=argparse.BooleanOptionalAction, help='fit the estimates to the measured depth (default)'
+    )
+    auto.add_argument(
+        '--visnet', default='auto', help='weights that say which joints are seen, or none (auto: the bundled ones)'
+    )
+    auto.add_argument('--again', action='store_true', help='also frames that these weights have judged')
+    auto.add_argument('--limit', type=int, help='most frames to judge')
+    rank = actions.add_parser('rank', help='say which frames to label by hand next')
+    rank.add_argument('recording', type=Path)
+    rank.add_argument('--count', type=int, default=20, help='frames to print (%(default)s)')
+    rank.add_argument(
+        '--compare', metavar='WEIGHTS', help='other weights, such as crib_rgb: where they differ is first'
+    )
+    rank.add_argument('--body', default='infant', help='of --compare (%(default)s)')
+    export = actions.add_parser('export', help='write pictures and labels for a labelling tool')
+    export.add_argument('recording', type=Path)
+    export.add_argument('out', type=Path, metavar='OUT', help='new folder')
+    importing = actions.add_parser('import', help="take over a tool's labels")
+    importing.add_argument('recording', type=Path)
+    importing.add_argument('file', type=Path, metavar='FILE', help='COCO or Label Studio JSON, or XML of CVAT')
+    formats = ('coco', 'cvat', 'label-studio')
+    export.add_argument('--format', choices=formats, required=True)
+    export.add_argument('--all', action='store_true', help='also frames without a label')
+    importing.add_argument('--format', choices=formats, help='(by what is in the file)')
+    importing.add_argument('--assume-visible', action='store_true', help='every labelled joint counts as seen')
+    importing.add_argument('--skip-bad', action='store_true', help='leave out what fits no frame, and count it')
+    review = actions.add_parser('review', help='look at labels and correct them in a browser on this machine')
+    review.add_argument('recording', type=Path)
+    review.add_argument('--port', type=int, default=8765, help='of 127.0.0.1; 0: any that is free (%(default)s)')
+    review.add_argument('--no-browser', action='store_true', help='only print the address')
+
+
+def _run_label(given: argparse.Namespace) -> int:
+    from hwhup_core.cli import label
+
+    if given.action == 'auto':
+        return label.auto(
+            given.recording, given.weights, given.body, given.refine, given.visnet, given.again, given.limit
+        )
+    if given.action == 'rank':
+        return label.rank(given.recording, given.count, given.compare, given.body)
+    if given.action == 'export':
+        return label.export(given.recording, given.out, given.format, given.all)
+    if given.action == 'import':
+        return label.import_labels(given.recording, given.file, given.format, given.assume_visible, given.skip_bad)
+    return label.review(given.recording, given.port, not given.no_browser)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Import the verb's module and hand it plain values."""
     if arguments.verb == 'reproduce':
@@ -347,6 +403,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.action == 'check':
             return dataset.check(dataset.request_from(arguments), dataset.check_request_from(arguments))
         return dataset.convert(dataset.request_from(arguments), arguments.out, arguments.to, arguments.jpeg)
+    if arguments.verb == 'label':
+        return _run_label(arguments)
     if arguments.verb == 'train':
         from hwhup_core.cli.training import train
 

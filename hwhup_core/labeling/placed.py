@@ -43,6 +43,7 @@ class LabelledBody:
     def __init__(self, body: BodyModel) -> None:
         self.body = body
         self.faces = body.faces.numpy()
+        self.names = SLP_14
         self.mix = point_map(keypoint_set('slp_14'), body.landmark_names).mix
         identity = torch.eye(3)
         with torch.inference_mode():
