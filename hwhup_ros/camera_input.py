@@ -1,4 +1,4 @@
-"""The subscriptions of a node that reads a camera: what comes in, what belongs together, and in plain words why nothing comes."""
+"""What a node subscribes of a camera: what comes in, what belongs together, and in plain words why nothing comes."""
 
 from __future__ import annotations
 

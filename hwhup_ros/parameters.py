@@ -147,6 +147,8 @@ def from_parameter(name: str, value: Any, hint: Any) -> Any:
 
 def scalar(name: str, value: Any, kind: Any) -> Any:
     """Return `value` if it is a `kind`; an integer is taken for a float."""
+    if typing.get_origin(kind) is typing.Literal:  # Its choices stand in the metadata of the field.
+        kind = type(typing.get_args(kind)[0])
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind not in (bool, int, float, str):
