@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
 from hwhup_core.body.joints import COCO_17
 from hwhup_core.config_io import from_plain, to_plain
 from hwhup_core.errors import AssetError
@@ -110,6 +114,7 @@ def _network_results(scored: Scored) -> dict[str, Any]:
         'pictures': len(scored.source),
         'joints': int(answers.labelled.sum()),
         'hidden_share': float((answers.flags == 1).sum() / answers.labelled.sum()),
+        'joints_off_percent': round(float(50 * np.median(_distances(answers))), 2),
         'figures': {name: _percent(found) for name, found in figures(answers, domains).items()},
         'when_trained': alone,
         'per_joint': {
@@ -117,6 +122,12 @@ def _network_results(scored: Scored) -> dict[str, Any]:
             for index, joint in enumerate(COCO_17)
         },
     }
+
+
+def _distances(answers: Answers) -> Float[ndarray, ' n']:
+    """Return how far the peaks of labelled joints lie from the truth, in half crop sides."""
+    distances: ndarray = np.linalg.norm(answers.keypoints - answers.truth, axis=-1)[answers.labelled]
+    return distances
 
 
 def _joint_areas(answers: Answers, joint: int) -> Mapping[str, Interval]:
@@ -159,7 +170,8 @@ def _network_page(name: str, network: Mapping[str, Any]) -> list[str]:
         f'## {name}',
         '',
         f'{network["pictures"]} pictures, {network["joints"]} joints, {100 * network["hidden_share"]:.0f} % of them '
-        f'hidden. Trained on {network["trained_on"]}.',
+        f'hidden. The peaks lie {network["joints_off_percent"]:.1f} % of the crop from the joints (median). Trained on '
+        f'{network["trained_on"]}.',
         '',
         '| people | head | peak |',
         '|---|---|---|',
