@@ -24,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from hwhup_core.cli.monitor import hand_over
 
             return hand_over(arguments[1:])
+        if arguments[:2] == ['recording', 'import']:
+            from hwhup_core.cli.recording import import_bag
+
+            return import_bag(arguments[2:])
         return _run(build_parser().parse_args(arguments))
     except HwhupError as error:
         print(f'hwhup: error: {error}', file=sys.stderr)
@@ -57,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_deploy(verbs.add_parser('deploy', help='put adapted weights into the model store, and into a running node'))
     _add_models(verbs.add_parser('models', help='list deployed weights, use others, or go back'))
     _add_label(verbs.add_parser('label', help='label a recording: automatically, in a tool of yours, on a page'))
+    _add_recording(verbs.add_parser('recording', help='look at recordings, check, repair, delete; bags in and out'))
     verbs.add_parser('monitor', help='run the ROS graph in one process; see `hwhup monitor --help`', add_help=False)
     return parser
 
@@ -120,6 +125,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _add_train_visnet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--config', type=Path, default=Path('config/train/visnet.yaml'), help='YAML file (%(default)s)')
     parser.add_argument('--input', choices=('depth', 'rgb'), help="what it reads (the configuration's)")
+    parser.add_argument(
+        '--baseline', action='store_true', help='train the pose head alone as well, and put its figure onto the card'
+    )
     parser.add_argument('--out', type=Path, help='folder of the run; a stopped run there goes on (runs/CONFIG)')
 
 
@@ -340,6 +348,37 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
     review.add_argument('--no-browser', action='store_true', help='only print the address')
 
 
+def _add_recording(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    for name, what in (
+        ('check', 'read every frame and say what is wrong; exit code 1 where something is to be repaired'),
+        ('repair', 'take out of the index what cannot be read; deletes nothing'),
+        ('info', 'print the card, counts, time span and size'),
+    ):
+        actions.add_parser(name, help=what).add_argument('folder', type=Path, metavar='RECORDING')
+    purge = actions.add_parser('purge', help='delete the recordings whose retention time is over')
+    purge.add_argument('root', type=Path, help='folder in or below which recordings lie')
+    purge.add_argument('--dry-run', action='store_true', help='only list them')
+    actions.add_parser('import', help='a bag into a recording; see `hwhup recording import --help`', add_help=False)
+    export = actions.add_parser('export', help='a recording into a bag, or into a package for a labelling tool')
+    export.add_argument('folder', type=Path, metavar='RECORDING')
+    export.add_argument('out', type=Path, metavar='OUT', help='new folder')
+    export.add_argument(
+        '--format', choices=('mcap', 'coco', 'cvat', 'label-studio'), default='mcap', help='(%(default)s)'
+    )
+    export.add_argument('--raw', action='store_true', help='mcap: colour decoded (rgb8) instead of as stored')
+
+
+def _run_recording(given: argparse.Namespace) -> int:
+    from hwhup_core.cli import recording
+
+    if given.action == 'purge':
+        return recording.purge(given.root, given.dry_run)
+    if given.action == 'export':
+        return recording.export(given.folder, given.out, given.format, given.raw)
+    return {'check': recording.check, 'repair': recording.repair, 'info': recording.info}[given.action](given.folder)
+
+
 def _run_label(given: argparse.Namespace) -> int:
     from hwhup_core.cli import label
 
@@ -403,6 +442,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.action == 'check':
             return dataset.check(dataset.request_from(arguments), dataset.check_request_from(arguments))
         return dataset.convert(dataset.request_from(arguments), arguments.out, arguments.to, arguments.jpeg)
+    if arguments.verb == 'recording':
+        return _run_recording(arguments)
     if arguments.verb == 'label':
         return _run_label(arguments)
     if arguments.verb == 'train':
@@ -412,7 +453,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.verb == 'train-visnet':
         from hwhup_core.cli.visnet import train_visnet
 
-        return train_visnet(arguments.config, arguments.input, arguments.out)
+        return train_visnet(arguments.config, arguments.input, arguments.out, arguments.baseline)
     if arguments.verb == 'adapt':
         from hwhup_core.cli.adapt import adapt, config_from
 

@@ -1,13 +1,11 @@
-"""`hwhup monitor`: hands the process over to the ROS graph, so that `hwhup_core` itself needs no ROS."""
+"""`hwhup monitor`: hands the process over to the ROS graph."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 
-from hwhup_core.errors import AssetError
+from hwhup_core.cli import handover
 
 MONITOR_MODULE = 'hwhup_ros.crib_monitor'
 
@@ -18,12 +16,4 @@ def hand_over(
     needed: Sequence[str] = ('rclpy', 'hwhup_ros'),
 ) -> int:
     """Replace this process by the monitor with the same arguments; returns only if `execute` does."""
-    for package in needed:
-        if find_spec(package) is None:
-            raise AssetError(
-                f'The monitor is a ROS 2 program and the Python package {package} is not here. Run `make demo` '
-                'once and use its environment, or source ROS 2 and this workspace (`source install/setup.bash`).'
-            )
-    sys.stdout.flush()
-    execute(sys.executable, [sys.executable, '-m', MONITOR_MODULE, *arguments])
-    return 0
+    return handover.hand_over('The monitor', MONITOR_MODULE, arguments, needed, execute)

@@ -54,6 +54,8 @@ ROS_MAY_ALSO_IMPORT = {
     'truth': {'synthetic', 'body', 'geometry'},
     # Recordings in our own format.
     'recordings': {'data'},
+    'bag_import': {'recording', 'data'},
+    'bag_export': {'data'},
     'recorder_node': {'recording', 'data'},
     'recorder_config': {'recording', 'data'},
     # Weights from the store of deployed models, tested before they answer.
