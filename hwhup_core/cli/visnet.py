@@ -8,7 +8,7 @@ from pathlib import Path
 from hwhup_core.errors import ConfigError
 
 
-def train_visnet(config: Path, reads: str | None, out: Path | None) -> int:
+def train_visnet(config: Path, reads: str | None, out: Path | None, baseline: bool) -> int:
     """Train VisNet as the configuration says; a run that was stopped goes on."""
     if not config.is_file():
         raise ConfigError(f'There is no training configuration {config}. The bundled one is config/train/visnet.yaml.')
@@ -18,8 +18,10 @@ def train_visnet(config: Path, reads: str | None, out: Path | None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     loaded = visnet_run.load_train_config(config, reads)
     command = f'hwhup train-visnet --config {config}' + ('' if reads is None else f' --input {reads}')
+    command += ' --baseline' if baseline else ''
     coco = setting('data.coco') if loaded.people == 'coco' else None
-    stem = visnet_run.train_visnet(loaded, out or Path('runs') / config.stem, command, coco)
+    train = visnet_run.train_with_baseline if baseline else visnet_run.train_visnet
+    stem = train(loaded, out or Path('runs') / config.stem, command, coco)
     print(f'wrote {stem}.safetensors and {stem}.json')
     return 0
 

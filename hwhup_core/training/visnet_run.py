@@ -26,7 +26,7 @@ from hwhup_core.evaluation.metrics import Interval
 from hwhup_core.networks.card import Measurement, running_commit
 from hwhup_core.networks.packing import INPUTS, InputConfig, Modality
 from hwhup_core.networks.visnet import VisNet, VisNetConfig, keypoints_from
-from hwhup_core.networks.visnet_checkpoint import VisNetCard, save_visnet
+from hwhup_core.networks.visnet_checkpoint import VisNetCard, load_visnet, load_visnet_card, save_visnet
 from hwhup_core.synthetic.coco_people import SEEN
 from hwhup_core.training.loop import LoopConfig, run_loop
 from hwhup_core.training.visnet_batches import ViewConfig, draw_people, still_view, vis_batches
@@ -43,6 +43,8 @@ from hwhup_core.training.visnet_step import VisStep, VisWeights, vis_output
 logger = logging.getLogger(__name__)
 
 LICENCE = 'Apache-2.0'
+BASELINE = 'auc_simple_baseline'
+"""On cards: the area by the peaks of a network that was trained alike, without the visibility head."""
 HELD_OUT_SEED, VALIDATION_SEED = 7919, 104729
 """Added to the run's seed for people that are never trained on: for the figures, and for a look after each epoch."""
 SUBJECTS = {'crib': 200, 'bed': 200, 'room_adult': 120, 'room_infant': 80}
@@ -145,10 +147,7 @@ def train_visnet(config: VisNetTrainConfig, out: Path, command: str, coco: Path 
 
     `coco` is the folder of COCO's key points, for a configuration that trains on them.
     """
-    name = 'visnet_' + next(key for key, value in INPUTS.items() if value == config.inputs.modalities)
-    if config.weights.visibility == 0:
-        name += '_pose_only'
-    run = out / name
+    run = out / weights_name(config)
     run.mkdir(parents=True, exist_ok=True)
     save_config(run / 'config.yaml', config)
     torch.manual_seed(config.seed)
@@ -166,8 +165,30 @@ def train_visnet(config: VisNetTrainConfig, out: Path, command: str, coco: Path 
     )
     network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     held_out = held_out_source(config, out, coco)
+    written = save_visnet(run / run.name, network, _card(config, command, network, held_out))
+    logger.info('wrote %s, weights hash %s', run / run.name, written.weights_hash)
+    return run / run.name
+
+
+def train_with_baseline(config: VisNetTrainConfig, out: Path, command: str, coco: Path | None = None) -> Path:
+    """Train VisNet, and beside it a SimpleBaseline without the second head, whose figure goes onto VisNet's card."""
+    alone = replace(config, weights=replace(config.weights, visibility=0.0))
+    baseline = load_visnet_card(train_visnet(alone, out, command, coco))
+    stem = train_visnet(config, out, command, coco)
+    network, card = load_visnet(stem)
+    save_visnet(stem, network, replace(card, metrics=card.metrics | {BASELINE: baseline.metrics['auc_peak']}))
+    return stem
+
+
+def weights_name(config: VisNetTrainConfig) -> str:
+    """Return what the weights of a configuration are called."""
+    reads = next((name for name, modalities in INPUTS.items() if modalities == config.inputs.modalities), 'mixed')
+    return f'visnet_{reads}' if config.weights.visibility else f'visnet_{reads}_pose_only'
+
+
+def _card(config: VisNetTrainConfig, command: str, network: VisNet, held_out: VisSource) -> VisNetCard:
     measured = figures(answer(network, held_out, config.inputs), held_out.domains)
-    card = VisNetCard(
+    return VisNetCard(
         input=config.inputs,
         network=config.network,
         licence=LICENCE,
@@ -179,9 +200,6 @@ def train_visnet(config: VisNetTrainConfig, out: Path, command: str, coco: Path 
         # One person alone has no interval, and JSON no NaN.
         metrics={k: Measurement(i.mean, i.low, i.high, i.count) for k, i in measured.items() if np.isfinite(i.low)},
     )
-    written = save_visnet(run / name, network, card)
-    logger.info('wrote %s, weights hash %s', run / name, written.weights_hash)
-    return run / name
 
 
 def _validate(source: VisSource, inputs: InputConfig, network: nn.Module) -> dict[str, float]:

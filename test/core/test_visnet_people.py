@@ -246,6 +246,9 @@ def test_a_short_training_leaves_weights_and_goes_on(pool, tmp_path, monkeypatch
     assert visnet_run.train_visnet(config, tmp_path, 'hwhup train-visnet') == stem
     assert len(asked) == 3  # All that was there already is taken.
     assert json.loads(written)['weights_hash'] == load_visnet(stem)[1].weights_hash
+    visnet_run.train_with_baseline(config, tmp_path, 'hwhup train-visnet --baseline')
+    alone = load_visnet(tmp_path / 'visnet_depth_pose_only' / 'visnet_depth_pose_only')[1]
+    assert load_visnet(stem)[1].metrics['auc_simple_baseline'] == alone.metrics['auc_peak']
 
 
 def test_areas_are_over_labelled_joints():
