@@ -53,7 +53,7 @@ class RecorderNodeConfig(RecorderConfig):
     """How colour is stored; png loses nothing, and takes ten times the room."""
     jpeg_quality: int = field(default=95, metadata={'range': (1, 100)})
     """Of stored colour."""
-    estimate_wait: float = field(default=0.3, metadata={'range': (0.0, 10.0)})
+    estimate_wait: float = field(default=0.3, metadata={'range': (0.0, 60.0)})
     """
     Seconds a frame waits for the pose node's answer to it, on `smpl_poses`; 0: frames are judged alone. While nobody
     publishes answers, no frame waits. With privacy `head_blurred` a frame without a sure head loses its colour.

@@ -19,6 +19,8 @@ from hwhup_ros.recorder_intake import Intake
 
 RECENT_S = 10.0
 """What happened so long ago no longer makes a warning."""
+CHANGED = ('camera_changed', 'camera_info_mismatch')
+"""Codes of frames that are not of the camera on the card."""
 STORED: dict[Privacy, str] = {'no_color': 'off', 'head_blurred': 'blurred', 'full': 'full'}
 """Privacy -> what the status message calls it."""
 STATES = {
@@ -59,7 +61,7 @@ class History:
             rejected=outcomes[Outcome.REJECTED],
             dropped=outcomes[Outcome.DROPPED],
             lost=lost,
-            changed=counts.reasons.get('camera_changed', 0),
+            changed=sum(counts.reasons.get(code, 0) for code in CHANGED),
         )
         self._past.append((now, total))
         while self._past[0][0] < now - RECENT_S:
@@ -136,10 +138,10 @@ def _level(moment: Moment) -> tuple[bytes, str]:
         return DiagnosticStatus.ERROR, f'{state}: {moment.trouble}'
     if moment.state != RecorderStatus.STATE_RECORDING:
         return DiagnosticStatus.WARN, state
-    if moment.trouble:
-        return DiagnosticStatus.ERROR, moment.trouble
     if moment.recent.changed:
         return DiagnosticStatus.ERROR, f'the camera has changed, nothing of it is recorded: {moment.last_error}'
+    if moment.trouble:
+        return DiagnosticStatus.ERROR, moment.trouble
     warning = _warning(moment)
     return (DiagnosticStatus.WARN, warning) if warning else (DiagnosticStatus.OK, state)
 
