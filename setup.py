@@ -17,6 +17,7 @@ setup(
     packages=find_packages(include=['hwhup_core', 'hwhup_core.*', 'hwhup_ros', 'hwhup_ros.*']),
     package_data={
         'hwhup_core.body': ['assets/*'],
+        'hwhup_core.labeling': ['review_page/*'],
         'hwhup_core.networks': ['assets/*'],
     },
     install_requires=[
