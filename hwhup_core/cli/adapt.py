@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from hwhup_core.errors import ConfigError
 from hwhup_core.networks.packing import INPUTS
 from hwhup_core.training.distributed import init_from_environment
 from hwhup_core.training.dry_run import DryRun
@@ -15,13 +16,17 @@ from hwhup_core.training.slp_run import Outcome, SlpRunConfig, run_slp, try_slp
 
 def config_from(given: argparse.Namespace) -> SlpRunConfig:
     """Return the request of parsed arguments."""
+    if given.weights is None:
+        raise ConfigError(f'{given.data} is no recording. For a folder in the layout of SLP say --weights.')
+    if given.hours is not None or given.curve or given.device != 'auto':
+        raise ConfigError(f'--hours, --curve and --device are for recordings, which {given.data} is not.')
     return SlpRunConfig(
         data=given.data,
         weights=given.weights,
         out=given.out or Path('runs') / f'adapt-{given.data.resolve().name}',
         preset=given.preset.replace('-', '_'),
-        body=given.body,
-        modalities=None if given.input is None else INPUTS[given.input],
+        body=given.body or 'adult',
+        modalities=None if given.input is None else INPUTS['infrared' if given.input == 'ir' else given.input],
         covers=None if given.covers is None else tuple(dict.fromkeys(given.covers)),
         epochs=given.epochs,
         stage_two=given.stage_two,

@@ -47,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(verbs.add_parser('predict', help='image or folder of images -> JSON, overlay picture, mesh'))
     _add_train(verbs.add_parser('train', help='train weights from a configuration file'))
     _add_train_visnet(verbs.add_parser('train-visnet', help='train what says which joints the camera sees'))
-    _add_adapt(verbs.add_parser('adapt', help='adapt weights to a folder of frames without 3D labels'))
+    _add_adapt(
+        verbs.add_parser('adapt', help='adapt weights to a room: a recording, or a folder of frames without 3D labels')
+    )
     _add_evaluate(verbs.add_parser('evaluate', help='recompute the held-out error of weights'))
     _add_synth(verbs.add_parser('synth', help='make people of a synthetic domain, in the layout of the SLP data set'))
     _add_build_body(verbs.add_parser('build-body', help='rebuild the bundled bodies (developers; needs anny)'))
@@ -133,27 +135,35 @@ def _add_train_visnet(parser: argparse.ArgumentParser) -> None:
 
 def _add_adapt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'data', type=Path, help="folder in SLP's layout (it holds danaLab): 2D joints, and depth without cover"
-    )
+        'data', type=Path,
+        help="a labelled recording, or a folder in SLP's layout (it holds danaLab): 2D joints, and depth without cover",
+    )  # fmt: skip
     parser.add_argument(
-        '--weights', required=True,
-        help='where to start: bundled weights, a .safetensors file with its card, or none for a fresh compact network',
+        '--weights',
+        help='where to start: bundled or deployed weights, a .safetensors file with its card, or none for a fresh '
+        'compact network (for a recording: the bundled ones for its input)',
     )  # fmt: skip
     parser.add_argument(
         '--preset', default='full',
         help='full, paper, released_code, or a column of Table 1: pre_trained, fine_tuned, without_loop, 3d_dp, '
         '3d_dp_vis, no_prior, 2d_d (%(default)s)',
     )  # fmt: skip
-    parser.add_argument('--body', default='adult', help='adult, infant, or an SMPL/SMIL file (%(default)s)')
+    parser.add_argument('--body', help='adult, infant, or an SMPL/SMIL file (SLP: adult; recording: infant)')
     parser.add_argument(
         '--input',
-        choices=('rgb', 'depth', 'infrared', 'pressure', 'combined'),
-        help='what it reads; combined: depth, infrared and pressure (what the weights read)',
+        choices=('rgb', 'ir', 'depth', 'infrared', 'pressure', 'combined'),
+        help='what it reads; combined: depth, infrared and pressure (SLP: what the weights read; recording: rgb)',
     )
     parser.add_argument(
         '--covers', nargs='+', choices=('uncover', 'cover1', 'cover2'), help='covers to read under (all that are there)'
     )
-    parser.add_argument('--epochs', type=int, help="passes over the frames (the preset's)")
+    parser.add_argument('--epochs', type=int, help="passes over the frames (the preset's; recording: 12)")
+    recording = parser.add_argument_group('recordings only')
+    recording.add_argument('--hours', type=float, help='longest training, instead of --epochs')
+    recording.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='(%(default)s)')
+    recording.add_argument(
+        '--curve', action='store_true', help='train on a quarter and on half of the labelled frames, too'
+    )
     parser.add_argument(
         '--stage-two', type=int, help="first epoch with rendered depth, from 0 (after the preset's share of the epochs)"
     )
@@ -455,6 +465,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return train_visnet(arguments.config, arguments.input, arguments.out, arguments.baseline)
     if arguments.verb == 'adapt':
+        from hwhup_core.data.recording import is_recording
+
+        if is_recording(arguments.data):
+            from hwhup_core.cli import adapt_recording
+
+            return adapt_recording.adapt_to_recording(adapt_recording.config_from(arguments))
         from hwhup_core.cli.adapt import adapt, config_from
 
         return adapt(config_from(arguments), arguments.dry_run)
