@@ -47,9 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(verbs.add_parser('predict', help='image or folder of images -> JSON, overlay picture, mesh'))
     _add_train(verbs.add_parser('train', help='train weights from a configuration file'))
     _add_train_visnet(verbs.add_parser('train-visnet', help='train what says which joints the camera sees'))
-    _add_adapt(
-        verbs.add_parser('adapt', help='adapt weights to a room: a recording, or a folder of frames without 3D labels')
-    )
+    _add_adapt(verbs.add_parser('adapt', help='adapt weights to a recording or a folder of frames without 3D labels'))
     _add_evaluate(verbs.add_parser('evaluate', help='recompute the held-out error of weights'))
     _add_synth(verbs.add_parser('synth', help='make people of a synthetic domain, in the layout of the SLP data set'))
     _add_build_body(verbs.add_parser('build-body', help='rebuild the bundled bodies (developers; needs anny)'))
