@@ -91,7 +91,11 @@ class SeenPerson:
 
 
 def seen_people(config: PeopleConfig, body: BodyModel, seed: int, subject: int) -> Iterator[SeenPerson]:
-    """Yield the pictures of a subject (from 1), in order; a function of the arguments alone."""
+    """
+    Yield the pictures of a subject (from 1), in order; a function of the arguments alone.
+
+    Those that show nothing of the body are left out: an infant wholly under a blanket, or a wall before the camera.
+    """
     setup, source, people = placed_people(config.domain, body, seed, subject)
     owned = own_skin(body, setup)
     # Half of the subjects are watched by either camera.
@@ -102,6 +106,8 @@ def seen_people(config: PeopleConfig, body: BodyModel, seed: int, subject: int) 
         close = replace(setup, intrinsics=window)
         pixels = project(joints, window)
         render = _picture(config, close, placed, source.generator(number, _EVENTS))
+        if not (render.body_face >= 0).any():
+            continue
         color = None
         if 'color' in config.domain.modalities:
             light = source.generator(number, _LIGHT)

@@ -15,6 +15,7 @@ from hwhup_core.errors import AssetError, ConfigError
 from hwhup_core.networks.packing import InputConfig, Modality
 from hwhup_core.networks.visnet import VisNetConfig
 from hwhup_core.networks.visnet_checkpoint import load_visnet
+from hwhup_core.synthetic import coco_people
 from hwhup_core.synthetic.coco_people import HIDDEN, NOT_LABELLED, SEEN, PeopleConfig, coco_flags, own_skin, seen_people
 from hwhup_core.synthetic.domain import DomainConfig
 from hwhup_core.synthetic.scene import Material, SceneRender
@@ -105,6 +106,21 @@ def test_people_are_the_same_again_and_blankets_hide_them(infant):
     hidden = [np.mean([person.flags == HIDDEN for person in people]) for people in (bare, covered)]
     assert hidden[0] < 0.6
     assert hidden[1] > hidden[0] + 0.15
+
+
+def test_a_person_who_does_not_show_is_left_out(infant, monkeypatch):
+    names = [person.name for person in seen_people(BARE, infant, 0, 1)]
+    shown = coco_people._picture
+    pictures = []
+
+    def second_is_empty(*arguments):
+        pictures.append(shown(*arguments))
+        if len(pictures) != 2:
+            return pictures[-1]
+        return replace(pictures[-1], body_face=np.full_like(pictures[-1].body_face, -1))
+
+    monkeypatch.setattr(coco_people, '_picture', second_is_empty)
+    assert [person.name for person in seen_people(BARE, infant, 0, 1)] == [names[0], *names[2:]]
 
 
 def test_chances_that_are_none_are_refused():
