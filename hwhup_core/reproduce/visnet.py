@@ -42,6 +42,8 @@ PUBLISHED = {'VisNet': 93.3, 'HRNet, height of the peak': 87.5, 'SimpleBaseline,
 """The paper's areas in percent, on COCO val."""
 BUNDLED = ('visnet_depth', 'visnet_rgb')
 COCO_SPLIT = 'val2017'
+COCO_PEOPLE = f'COCO {COCO_SPLIT}'
+NOT_COMPARABLE = ' These are other people, flagged by a renderer: the two are not to be compared.'
 FULL = VisNetTrainConfig(
     people='coco',
     network=PAPER,
@@ -99,7 +101,7 @@ def results(size: str, scored: list[Scored], on_coco: bool, command: str) -> dic
         'table': f'visnet-{size}',
         'command': command,
         'commit': running_commit(),
-        'people': 'COCO val2017' if on_coco else 'synthetic people that no network was trained on',
+        'people': COCO_PEOPLE if on_coco else 'synthetic people that no network was trained on',
         'paper': PUBLISHED,
         'networks': {each.name: _network_results(each) for each in scored},
     }
@@ -155,7 +157,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         'with the 95 % interval of a bootstrap over people. Head: the visibility head. Peak: the height of the heat',
         "map's peak of the same network. Scored on " + found['people'] + '.',
         '',
-        f'The paper, on COCO val: {published}. Our people are not COCO, so the two are not to be compared.',
+        f'The paper, on COCO val: {published}.' + ('' if found['people'] == COCO_PEOPLE else NOT_COMPARABLE),
         '',
     ]
     for name, network in found['networks'].items():
