@@ -119,6 +119,11 @@ class BodyModel(nn.Module):
         """Return the joints of the mean body in T-pose, metres."""
         return self._joint_template
 
+    @property
+    def skinning_weights(self) -> Float[Tensor, '24 v']:
+        """Return how much each vertex follows each joint; a vertex's weights sum to 1."""
+        return self._weights
+
     def forward(self, params: BodyParams) -> Body:
         """Return mesh, joints and landmarks."""
         rotations, joints, offsets = self._chain(params)

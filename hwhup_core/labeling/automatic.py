@@ -152,7 +152,7 @@ def label_recording(
 
 def labeller_name(engine: Engine, config: AutomaticConfig, visnet: LoadedVisNet | None) -> str:
     """Return what tells one way of labelling from another: weights and settings."""
-    how = 'estimated' if config.refine is None else f'refined-{config.refine.iterations}'
+    how = 'estimated' if config.refine is None else f'refined-{config.refine.rounds}'
     seen = '' if visnet is None else f'+{visnet[1].weights_hash[:12]}'
     return f'{engine.loaded.card.weights_hash[:12]}{seen} {how}'
 

@@ -16,6 +16,7 @@ from hwhup_core.geometry.cameras import project
 from hwhup_core.geometry.rotations import axis_angle_to_matrix
 from hwhup_core.inference.placement import Comparison, compare_depth
 from hwhup_core.inference.visibility import flesh_radii, joint_visibility
+from hwhup_core.labeling.surface import Surface
 from hwhup_core.types import BodyEstimate, BodyParams, Intrinsics
 
 SMPL_BEHIND = tuple(
@@ -48,24 +49,30 @@ class LabelledBody:
         identity = torch.eye(3)
         with torch.inference_mode():
             rest = body(BodyParams(identity[None], identity.expand(1, 23, 3, 3), torch.zeros(1, 10)))
+        weights = body.skinning_weights.numpy()
+        self.surface = Surface(rest.vertices[0].numpy(), self.faces, weights)
         radii = flesh_radii(rest.vertices[0].numpy(), rest.joints[0].numpy())
         self.radii: Float[ndarray, '14'] = radii[list(SMPL_BEHIND)]
 
     @torch.inference_mode()
-    def placed(
-        self, pose: Float[ndarray, '72'], betas: Float[ndarray, '10'], root_position: Float[ndarray, '3']
+    def placed_by(
+        self,
+        rotations: Float[ndarray, '24 3 3'],
+        betas: Float[ndarray, '10'],
+        root_position: Float[ndarray, '3'],
     ) -> PlacedBody:
-        """Return the body in a pose (axis-angle, root first), its pelvis at `root_position`."""
-        rotations = axis_angle_to_matrix(torch.from_numpy(np.asarray(pose, np.float32).reshape(1, 24, 3)))
-        shape = torch.from_numpy(np.asarray(betas, np.float32)[None])
-        posed = self.body(BodyParams(rotations[:, 0], rotations[:, 1:], shape))
+        """Return the body in a pose (parent from joint, root first), its pelvis at `root_position`."""
+        turned = torch.from_numpy(np.asarray(rotations, np.float32))[None]
+        shape = torch.from_numpy(np.asarray(betas, np.float32))[None]
+        posed = self.body(BodyParams(turned[:, 0], turned[:, 1:], shape))
         points = self.mix @ torch.cat([posed.joints, posed.landmarks], dim=1)[0]
-        move = root_position - posed.joints[0, 0].numpy()
+        move = np.asarray(root_position - posed.joints[0, 0].numpy(), np.float32)
         return PlacedBody(*(each.numpy() + move for each in (posed.vertices[0], posed.joints[0], points)))
 
     def placed_as(self, estimate: BodyEstimate) -> PlacedBody:
         """Return the body of an estimate."""
-        return self.placed(estimate.pose, estimate.betas, estimate.root_position)
+        pose = torch.from_numpy(np.asarray(estimate.pose, np.float32).reshape(24, 3))
+        return self.placed_by(axis_angle_to_matrix(pose).numpy(), estimate.betas, estimate.root_position)
 
     def compared(self, placed: PlacedBody, depth: Float[ndarray, 'h w'], intrinsics: Intrinsics) -> Comparison | None:
         """Return the rendered body beside the measured depth; None where no part of it is in the image."""
