@@ -169,16 +169,18 @@ def synthetic_pool(subjects: Mapping[str, int], seed: int, picture: int, workers
         (domain, name, seed * len(KINDS) + list(KINDS).index(name), subject)
         for domain, name in enumerate(domains) for subject in range(1, subjects[name] + 1)
     ]  # fmt: skip
-    return _join(in_parallel(partial(_subject_pool, picture), tasks, 'people', workers), domains)
+    parts = in_parallel(partial(_subject_pools, picture), tasks, 'people', workers)
+    return _join([part for subject in parts for part in subject], domains)
 
 
-def _subject_pool(picture: int, task: tuple[int, str, int, int]) -> VisPool:
+def _subject_pools(picture: int, task: tuple[int, str, int, int]) -> list[VisPool]:
+    """Return one pool of a subject, or none where no picture shows it."""
     torch.set_num_threads(1)
     domain, name, seed, subject = task
     config = KINDS[name]
     body = load_body(config.domain.body)
     parts = [_person_pool(person, domain, picture) for person in seen_people(config, body, seed, subject)]
-    return _join(parts, (name,))
+    return [_join(parts, (name,))] if parts else []
 
 
 def _person_pool(person: SeenPerson, domain: int, picture: int) -> VisPool:

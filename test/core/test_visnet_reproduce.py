@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from hwhup_core import settings
 from hwhup_core.cli.main import EXIT_FINE, EXIT_WRONG, main
 from hwhup_core.config_io import to_plain
 from hwhup_core.networks.card import Measurement
-from hwhup_core.networks.packing import InputConfig
+from hwhup_core.networks.packing import InputConfig, Modality
 from hwhup_core.networks.visnet import PAPER, VisNet, VisNetConfig
 from hwhup_core.networks.visnet_checkpoint import VisNetCard, save_visnet
 from hwhup_core.reproduce import visnet
@@ -59,6 +60,48 @@ def test_results_page_and_pictures(no_settings, monkeypatch, tmp_path, capsys):
     sheet = cv2.imread(str(out / 'visnet-small.jpg'))
     assert sheet.shape[1] == 6 * 224
     assert np.ptp(sheet) > 100
+
+
+def write_coco(folder):
+    """Write six people of val2017, hidden joints darker, in COCO's own format."""
+    rng = np.random.default_rng(0)
+    people, images = [], []
+    (folder / 'annotations').mkdir(parents=True)
+    (folder / 'val2017').mkdir()
+    for number in range(6):
+        pixels, flags = rng.integers(20, 80, (17, 2)), rng.integers(0, 3, 17)
+        flags[:2] = 1, 2
+        pixels[flags == 0] = 0  # As COCO has it.
+        picture = np.full((100, 100, 3), 90, np.uint8)
+        for (x, y), flag in zip(pixels, flags):
+            cv2.circle(picture, (int(x), int(y)), 3, (250, 250, 250) if flag == 2 else (0, 0, 0), -1)
+        cv2.imwrite(str(folder / 'val2017' / f'{number:012d}.jpg'), picture)
+        images.append({'id': number, 'file_name': f'{number:012d}.jpg', 'width': 100, 'height': 100})
+        people.append({
+            'id': number, 'image_id': number, 'category_id': 1, 'iscrowd': 0, 'area': 1.0, 'bbox': [15, 15, 70, 70],
+            'keypoints': np.concatenate([pixels, flags[:, None]], axis=1).ravel().tolist(),
+            'num_keypoints': int((flags > 0).sum()),
+        })  # fmt: skip
+    category = {'id': 1, 'name': 'person', 'keypoints': list(visnet.COCO_17), 'skeleton': []}
+    content = {'images': images, 'annotations': people, 'categories': [category]}
+    (folder / 'annotations' / 'person_keypoints_val2017.json').write_text(json.dumps(content))
+    return int(sum(person['num_keypoints'] for person in people))
+
+
+def test_official_people_are_scored_where_they_are_set(no_settings, monkeypatch, tmp_path):
+    labelled = write_coco(tmp_path / 'coco')
+    settings.set_setting('data.coco', tmp_path / 'coco')
+    inputs = InputConfig((Modality.RGB,), size=32)
+    config = visnet_run.VisNetTrainConfig(network=TINY, inputs=inputs)
+    card = VisNetCard(input=inputs, network=TINY, licence='', training_config=to_plain(config))
+    save_visnet(tmp_path / 'visnet_rgb', VisNet(TINY), card)
+    monkeypatch.setattr(visnet, 'BUNDLED', ('nobody', str(tmp_path / 'visnet_rgb')))
+    assert main(['reproduce', 'visnet', '--run', str(tmp_path / 'run'), '--out', str(tmp_path)]) == EXIT_FINE
+    found = json.loads((tmp_path / 'visnet-small.json').read_text())
+    assert found['people'] == 'COCO val2017'
+    assert list(found['networks']) == ['visnet_rgb']
+    assert found['networks']['visnet_rgb']['joints'] == labelled
+    assert 'not to be compared' not in (tmp_path / 'visnet-small.md').read_text()
 
 
 def test_the_papers_schedule():
