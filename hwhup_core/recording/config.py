@@ -53,8 +53,8 @@ class NoveltyConfig:
     """Frames kept of each posture at most; 0: no limit."""
     keep_error_above: float = field(default=0.06, metadata={'range': (0.0, 10.0)})
     """
-    Frames on which the estimate's aligned depth error is larger are kept, quota or not: there is something to learn.
-    Metres; 0: never for that alone. They still keep the minimum interval.
+    A frame on which the estimate's aligned depth error is larger has something to teach: no quota holds it back, and a
+    third of `change` makes it new. Metres; 0: the error does not matter.
     """
 
     def __post_init__(self) -> None:

@@ -34,9 +34,11 @@ class Quality:
 
 
 def quality_of(frame: Frame, skew_s: float, box: PersonBox | None) -> Quality:
-    """Return the numbers of a frame; without a box the whole image stands for it."""
+    """Return the numbers of a frame; without a box, or with an unknown one, the whole image stands for it."""
     measured = math.nan if frame.depth is None else float((frame.depth > 0).mean())
-    in_box = measured if frame.depth is None or box is None else _share_in_box(frame.depth, box)
+    in_box = measured
+    if frame.depth is not None and box is not None and math.isfinite(box.center_x + box.center_y + box.side):
+        in_box = _share_in_box(frame.depth, box)
     grey = None if frame.color is None else _grey(frame.color)
     return Quality(
         skew_s=skew_s,

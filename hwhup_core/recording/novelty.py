@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from numpy import ndarray
 
 from hwhup_core.recording.config import NoveltyConfig
@@ -17,15 +18,20 @@ SIZE = (48, 36)
 """Width and height at which frames are compared."""
 DEPTH_STEP, GREY_STEP = 0.04, 18.0
 """What a pixel must change by to count, metres and grey values: more than a sensor's noise at this size."""
+LEAST_MEASURED = 0.5
+"""Share of a small pixel that must have depth."""
+WRONG_CHANGE = 1 / 3
+"""Where the estimate is wrong, so much of the change that is asked for makes a frame new."""
 
 
 class NoveltyFilter:
     """Remembers what was kept and says of a frame why it is not worth keeping."""
 
-    def __init__(self, config: NoveltyConfig) -> None:
+    def __init__(self, config: NoveltyConfig, postures: Mapping[str, int] | None = None) -> None:
+        """`postures` says how many frames of each posture an earlier run has kept."""
         self.config = config
         self._kept: deque[Float[ndarray, 'n']] = deque(maxlen=config.remembered)
-        self._postures: Counter[str] = Counter()
+        self._postures: Counter[str] = Counter(postures)
         self._kept_at = -math.inf
         self._kept_joints: Float[ndarray, '24 3'] | None = None
 
@@ -49,16 +55,21 @@ class NoveltyFilter:
 
     def _reason(self, frame: Frame, estimate: BodyEstimate | None, now: float) -> str:
         config, waited = self.config, now - self._kept_at
-        if waited < config.min_interval_s:
+        if 0 <= waited < config.min_interval_s:  # Below 0 the clock began again, as when a bag loops.
             return 'too_soon'
-        if estimate is not None and config.keep_error_above and estimate.aligned_depth_error > config.keep_error_above:
-            return ''
         if config.max_interval_s and waited >= config.max_interval_s:
             return ''
+        wrong = self._is_wrong(estimate)
         kept_so = 0 if estimate is None else self._postures[estimate.posture.name]
-        if config.posture_quota and kept_so >= config.posture_quota:
+        if config.posture_quota and kept_so >= config.posture_quota and not wrong:
             return 'posture_quota'
-        return '' if self._moved(estimate) or self._looks_new(frame) else 'near_duplicate'
+        change = config.change * (WRONG_CHANGE if wrong else 1.0)
+        return '' if self._moved(estimate) or self._looks_new(frame, change) else 'near_duplicate'
+
+    def _is_wrong(self, estimate: BodyEstimate | None) -> bool:
+        """Return whether there is something to learn: the estimate does not fit the depth."""
+        limit = self.config.keep_error_above
+        return estimate is not None and limit > 0 and estimate.aligned_depth_error > limit
 
     def _moved(self, estimate: BodyEstimate | None) -> bool:
         if estimate is None or estimate.state != State.ESTIMATED or self._kept_joints is None:
@@ -68,23 +79,22 @@ class NoveltyFilter:
         moved = np.linalg.norm(estimate.joint_positions - self._kept_joints, axis=1)
         return bool(moved.max() > self.config.joint_motion)  # NaN, of an unknown body, is no motion.
 
-    def _looks_new(self, frame: Frame) -> bool:
-        """Return whether the picture differs enough from every one that is remembered."""
+    def _looks_new(self, frame: Frame, change: float) -> bool:
+        """Return whether at least the share `change` of the picture differs from every one that is remembered."""
         seen = _thumbnail(frame)
-        alike = [
-            kept for kept in self._kept if kept.shape == seen.shape
-        ]  # Another set of modalities is another picture.
+        # Another set of modalities is another picture.
+        alike = [kept for kept in self._kept if kept.shape == seen.shape]
         if not alike:
             return True
-        differences = np.abs(np.stack(alike) - seen) > 1.0
-        return bool(differences.mean(axis=1).min() >= self.config.change)
+        differences = np.abs(np.stack(alike) - seen) > 1.0  # NaN, which was not measured, is no difference.
+        return bool(differences.mean(axis=1).min() >= change)
 
 
 def _thumbnail(frame: Frame) -> Float[ndarray, 'n']:
-    """Return depth and grey at a small size, in steps that count as a change."""
+    """Return depth and grey at a small size, in steps that count as a change; NaN where little was measured."""
     parts = []
     if frame.depth is not None:
-        parts.append(_small(frame.depth) / DEPTH_STEP)
+        parts.append(_small_depth(frame.depth) / DEPTH_STEP)
     if frame.color is not None:
         parts.append(_small(cv2.cvtColor(frame.color, cv2.COLOR_RGB2GRAY)) / GREY_STEP)
     elif frame.infrared is not None:
@@ -92,5 +102,11 @@ def _thumbnail(frame: Frame) -> Float[ndarray, 'n']:
     return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
-def _small(picture: ndarray) -> Float[ndarray, 'h w']:
+def _small_depth(depth: Float[ndarray, 'h w']) -> Float[ndarray, 'a b']:
+    """Return the mean of what was measured: holes flicker, and would count as motion."""
+    measured = _small(depth > 0)
+    return np.where(measured > LEAST_MEASURED, _small(depth) / np.maximum(measured, LEAST_MEASURED), np.nan)
+
+
+def _small(picture: Shaped[ndarray, 'h w']) -> Float[ndarray, 'a b']:
     return np.asarray(cv2.resize(picture.astype(np.float32), SIZE, interpolation=cv2.INTER_AREA), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,10 +15,13 @@ from hwhup_core.body.joints import SMPL_24, index
 from hwhup_core.recording.config import Privacy
 from hwhup_core.types import BodyEstimate, Frame, State
 
-RADIUS = 1.6
-"""Of the disc over the head, in distances from neck to head in the image; the head joint lies between the ears."""
-LEAST_RADIUS = 0.06
-"""Of the disc, in sides of the person's box: a head that is seen from above has its neck behind it."""
+REACH_M = 0.07
+"""
+How much farther than the neck the farthest point of the head is from the head joint, metres: an infant's is at 0.106,
+the neck at 0.037, an adult's at 0.154 and 0.102.
+"""
+MARGIN = 1.25
+"""Of the disc over the head, for an estimate that is a little wrong."""
 CELLS = 6
 """The disc is averaged down to so many cells across, which no sharpening brings back."""
 
@@ -42,14 +46,19 @@ def protected(frame: Frame, estimates: Sequence[BodyEstimate], privacy: Privacy)
 def _head_known(estimate: BodyEstimate) -> bool:
     if estimate.state != State.ESTIMATED:
         return False
-    return bool(np.isfinite(estimate.joint_pixels[[index('neck', SMPL_24), index('head', SMPL_24)]]).all())
+    (x, y), radius = head_disc(estimate)
+    return math.isfinite(x + y + radius) and radius > 0
 
 
 def head_disc(estimate: BodyEstimate) -> tuple[tuple[float, float], float]:
-    """Return centre and radius (pixels) of the disc over the head."""
-    neck, head = (estimate.joint_pixels[index(name, SMPL_24)] for name in ('neck', 'head'))
-    radius = max(RADIUS * float(np.linalg.norm(head - neck)), LEAST_RADIUS * estimate.box.side)
-    return (float(head[0]), float(head[1])), radius
+    """Return centre and radius (pixels) of the disc over the head; a head seen from above is as wide as any other."""
+    neck, head = index('neck', SMPL_24), index('head', SMPL_24)
+    pixels_per_metre = float(estimate.camera[0]) * estimate.box.side / 2
+    in_image = float(np.linalg.norm(estimate.joint_pixels[head] - estimate.joint_pixels[neck]))
+    in_space = float(np.linalg.norm(estimate.joint_positions[head] - estimate.joint_positions[neck]))
+    from_neck = float(np.maximum(in_image, in_space * pixels_per_metre))  # NaN where one is unknown.
+    x, y = estimate.joint_pixels[head]
+    return (float(x), float(y)), MARGIN * (from_neck + REACH_M * pixels_per_metre)
 
 
 def blur_disc(color: UInt8[ndarray, 'h w 3'], center: tuple[float, float], radius: float) -> UInt8[ndarray, 'h w 3']:

@@ -12,7 +12,7 @@ import math
 import shutil
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from hwhup_core.data.recording import open_recording
 from hwhup_core.data.recording_card import RecordingCard
 from hwhup_core.data.recording_units import EncodedUnit, encode_unit
 from hwhup_core.data.recording_writer import RecordingFull, RecordingWriter
@@ -80,7 +81,7 @@ class RecordingSession:
         self.tally = tally or Tally()
         limit = int(storage.least_free_mb * MEGABYTE)
         self._writer = RecordingWriter(folder, self.card, resume, limit, storage.sync_every)
-        self._novelty = NoveltyFilter(config.novelty)
+        self._novelty = NoveltyFilter(config.novelty, kept_postures(self.folder))
         self._mutex = threading.Condition()
         self._size_before = self._writer.size
         self._waiting = 0
@@ -263,6 +264,12 @@ class RecordingSession:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def kept_postures(folder: Path) -> Counter[str]:
+    """Return how many frames of each posture a recording has."""
+    estimates = (frame.metadata.get('estimate') for frame in open_recording(folder).frames)
+    return Counter(str(estimate['posture']) for estimate in estimates if estimate)
 
 
 def disk_free(folder: Path) -> int:

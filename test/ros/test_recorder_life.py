@@ -121,7 +121,7 @@ def is_alive(pid):
 
 
 def grow_and_kill(pid, folder, delay_s):
-    """Kill a recorder `delay_s` after its recording began to grow; return the index before and after."""
+    """Kill a recorder `delay_s` after its recording began to grow; return the index before and after it."""
     before = index_of(folder)
     wait_for(lambda: len(index_of(folder)) > len(before) + 2, 60)
     time.sleep(delay_s)
@@ -136,12 +136,13 @@ def test_a_killed_recorder_loses_only_what_was_in_flight(camera, start_recorder,
     for _ in range(KILLS):
         kept = after
         before, after = grow_and_kill(start_recorder(), folder, rng.uniform(0.0, 0.5))
+        sent_so_far = tuple(camera.stamps)
         assert (before, after[: len(before)]) == (kept, kept)
         report = check_recording(folder)
         assert (report.indexed, report.readable) == (len(after), len(after))
         assert report.counts.keys() <= LEFT_BY_KILLS
         runs.append([json.loads(line)['stamp_ns'] for line in after[len(before) :]])
-        late.append(sum(stamp > runs[-1][-1] for stamp in camera.stamps))
+        late.append(sum(stamp > runs[-1][-1] for stamp in sent_so_far))
     # Within a run no frame is missing: what a kill costs lies at its end.
     sent = {stamp: number for number, stamp in enumerate(camera.stamps)}
     for stamps in runs:
