@@ -7,7 +7,6 @@ then the images. rosbags skips topics whose declarations in metadata.yaml and st
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hwhup_core.errors import AssetError, ConfigError, FrameError
+from hwhup_ros.stamp_pairs import Pairing, pair_by_stamp, zero_stamp
 
 if TYPE_CHECKING:
     from hwhup_core.types import Frame
@@ -33,16 +33,6 @@ class BagTopics:
     image: str = ''
     depth: str = ''
     camera_info: str = ''
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """Which images of a bag make a frame."""
-
-    pairs: tuple[tuple[int | None, int | None], ...]
-    """Positions in the colour and in the depth topic, in the order of their stamps; None without that topic."""
-    refused: tuple[FrameError, ...]
-    """One for each image that makes no frame: `unpaired`, or `zero_stamp`."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,7 @@ class BagRecording:
         only = image or depth
         order = sorted((stamp, place) for place, stamp in enumerate(stamps[only]) if stamp)
         pairs = tuple((place, None) if image else (None, place) for _, place in order)
-        return Pairing(pairs, tuple(_zero_stamp(only) for stamp in stamps[only] if not stamp))
+        return Pairing(pairs, tuple(zero_stamp(only) for stamp in stamps[only] if not stamp))
 
     def frames(self) -> Iterator[Frame | FrameError]:
         """See `recordings.Recording.frames`; what makes no frame comes first."""
@@ -175,44 +165,20 @@ def decoded(messages: BagFrame) -> Frame:
     color, depth = messages.image, messages.depth
     to_color = compressed.decompress_color if hasattr(color, 'format') else images.to_color
     to_depth = compressed.decompress_depth if hasattr(depth, 'format') else images.to_depth
-    return Frame(
-        stamp_ns=messages.stamp_ns,
-        frame_id=(depth if color is None else color).header.frame_id,
-        color=None if color is None else to_color(color),
-        depth=None if depth is None else to_depth(depth),
-        intrinsics=conversions.to_intrinsics(messages.info),
-    )
-
-
-def pair_by_stamp(colors: tuple[str, list[int]], depths: tuple[str, list[int]], max_skew_ns: int) -> Pairing:
-    """
-    Pair those colour and depth images that are each other's nearest and differ by at most `max_skew_ns`.
-
-    Takes topic and stamps (ns) of each. Of several equally near the earlier one is taken.
-    """
-    sides = [sorted((stamp, place) for place, stamp in enumerate(stamps) if stamp) for stamps in (colors[1], depths[1])]
-    there, back = _nearest(sides[0], sides[1]), _nearest(sides[1], sides[0])
-    mutual = [
-        (first, other)
-        for first, other in enumerate(there)
-        if other is not None and back[other] == first and abs(sides[0][first][0] - sides[1][other][0]) <= max_skew_ns
-    ]
-    refused = [_zero_stamp(topic) for topic, stamps in (colors, depths) for stamp in stamps if not stamp]
-    for side, (topic, _) in enumerate((colors, depths)):
-        used = {pair[side] for pair in mutual}
-        refused += [_unpaired(topic, s, max_skew_ns) for k, (s, _) in enumerate(sides[side]) if k not in used]
-    return Pairing(tuple((sides[0][one][1], sides[1][other][1]) for one, other in mutual), tuple(refused))
-
-
-def _nearest(own: list[tuple[int, int]], others: list[tuple[int, int]]) -> list[int | None]:
-    """Return for each (stamp, place) of one side the index of the nearest on the other; both sorted."""
-    stamps = [stamp for stamp, _ in others]
-    found: list[int | None] = []
-    for stamp, _ in own:
-        after = bisect_left(stamps, stamp)
-        near = [k for k in (after - 1, after) if 0 <= k < len(stamps)]
-        found.append(min(near, key=lambda k: abs(stamps[k] - stamp)) if near else None)
-    return found
+    pictures = {
+        'color': None if color is None else to_color(color),
+        'depth': None if depth is None else to_depth(depth),
+    }
+    camera = conversions.to_intrinsics(messages.info)
+    for name, picture in pictures.items():
+        if picture is not None and picture.shape[:2] != (camera.height, camera.width):
+            raise FrameError(
+                'size_mismatch',
+                f'{name} is {picture.shape[1]}x{picture.shape[0]}, its camera info says '
+                f'{camera.width}x{camera.height}. Choose the depth topic that is registered to colour.',
+            )
+    frame_id = (depth if color is None else color).header.frame_id
+    return Frame(messages.stamp_ns, frame_id, intrinsics=camera, **pictures)
 
 
 def choose_topics(path: Path, types: Mapping[str, str], given: BagTopics) -> BagTopics:
@@ -326,17 +292,6 @@ def _raw_stamp(raw: bytes, is2: bool) -> int:
 
 def _stamp_ns(message: Any) -> int:
     return int(message.header.stamp.sec) * SECOND_NS + int(message.header.stamp.nanosec)
-
-
-def _zero_stamp(topic: str) -> FrameError:
-    return FrameError('zero_stamp', f'{topic} has an image with stamp 0; nobody knows what it belongs to.')
-
-
-def _unpaired(topic: str, stamp_ns: int, max_skew_ns: int) -> FrameError:
-    return FrameError(
-        'unpaired',
-        f'{topic} at {stamp_ns / 1e9:.3f} s has no partner within {max_skew_ns / 1e6:.0f} ms; it is skipped.',
-    )
 
 
 class McapBag:
