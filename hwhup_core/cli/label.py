@@ -123,8 +123,7 @@ def review(recording: Path, port: int, open_browser: bool) -> int:
     """Serve the review page on this machine until it is stopped."""
     from hwhup_core.labeling.review_server import serve_review
 
-    open_recording(recording)
-    serve_review(recording, port, open_browser)
+    serve_review(recording, port, open_browser, print)
     return EXIT_FINE
 
 

@@ -177,7 +177,9 @@ class ReviewFrames:
         content = []
         for name in joints:
             point = _point_of(label, name)
-            automatic = base is not None and base.source == 'automatic' and point == _point_of(base, name)
+            automatic = (
+                point is not None and base is not None and base.source == 'automatic' and point == _point_of(base, name)
+            )
             content.append(_joint_content(name, point, automatic and label.status == 'unreviewed'))
         return {
             'source': label.source, 'status': label.status, 'note': label.note, 'revision': _revision(label),

@@ -11,18 +11,20 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-from hwhup_core.data.recording import locked
 from hwhup_core.data.recording_card import Json
 from hwhup_core.errors import ConfigError, HwhupError
-from hwhup_core.labeling.labels import FOLDER
+from hwhup_core.labeling.label_lock import only_writer
 from hwhup_core.labeling.review_frames import RequestRefused, ReviewFrames, change_from_plain
 
 PAGE = Path(__file__).parent / 'review_page'
@@ -74,6 +76,11 @@ class ReviewServer(ThreadingHTTPServer):
         """Return where the page is."""
         return f'http://{ADDRESS}:{self.server_port}/'
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing when a browser hangs up: it does so with every picture that it no longer needs."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            _log.exception('A request failed.')
+
 
 @contextmanager
 def review_server(recording: Path, port: int = 0) -> Iterator[ReviewServer]:
@@ -88,21 +95,6 @@ def review_server(recording: Path, port: int = 0) -> Iterator[ReviewServer]:
             yield server
 
 
-@contextmanager
-def only_writer(recording: Path) -> Iterator[None]:
-    """Hold the lock on the labels of a recording; the system drops it when the process dies."""
-    folder = Path(recording) / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder))
-        except ConfigError as error:
-            raise ConfigError(
-                f'Another review page, or another program that labels, is at work on {recording}. Close it first.'
-            ) from error
-        yield
-
-
 def serve_review(
     recording: Path, port: int = 8090, open_browser: bool = False, announce: Callable[[str], None] = _log.info
 ) -> None:
@@ -110,7 +102,8 @@ def serve_review(
     with review_server(recording, port) as server:
         announce(f'{len(server.frames.recording)} frames to review at {server.url} (Ctrl-C ends)')
         if open_browser:
-            webbrowser.open(server.url)
+            # A browser in the terminal answers when it is closed.
+            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         server.serve_forever()
 
 
@@ -131,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, action: Callable[[], Reply]) -> Reply:
         try:
-            self._require_own_page()
+            self._require_own_name()
             return action()
         except RequestRefused as error:
             self.close_connection = True
@@ -141,14 +134,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return _json({'error': str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    def _require_own_page(self) -> None:
-        """Refuse other sites: those that call themselves by a name of ours, and those that send from elsewhere."""
-        host = self.headers.get('Host', '')
-        if host.rsplit(':', 1)[0] not in OWN_NAMES:
+    def _require_own_name(self) -> None:
+        """Refuse sites whose name was made to point to this computer."""
+        if self.headers.get('Host', '').rsplit(':', 1)[0] not in OWN_NAMES:
             raise RequestRefused(f'This page is served as {" or ".join(OWN_NAMES)} only.', HTTPStatus.FORBIDDEN)
-        origin = self.headers.get('Origin', f'http://{host}' if self.command == 'GET' else '')
+
+    def _require_own_page(self) -> None:
+        """Refuse requests that another page of the browser sends; the page itself may be opened by a link."""
+        own = f'http://{self.headers["Host"]}'
+        origin = self.headers.get('Origin', own if self.command == 'GET' else '')
         site = self.headers.get('Sec-Fetch-Site', 'none')
-        if origin != f'http://{host}' or site not in ('same-origin', 'none'):
+        if origin != own or site not in ('same-origin', 'none'):
             raise RequestRefused('Requests must come from the page itself.', HTTPStatus.FORBIDDEN)
 
     def _get(self) -> Reply:
@@ -156,6 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path in PAGE_FILES:
             name, media = PAGE_FILES[path]
             return Reply(HTTPStatus.OK, media, (PAGE / name).read_bytes())
+        self._require_own_page()
         if path == '/api/recording':
             return _json(self.server.frames.overview())
         index, picture = _asked(path)
@@ -164,6 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         return Reply(HTTPStatus.OK, *self.server.frames.picture(index, picture))
 
     def _post(self) -> Reply:
+        self._require_own_page()
         index, picture = _asked(self.path)
         if picture is not None:
             raise RequestRefused('Pictures cannot be changed.')

@@ -98,7 +98,9 @@ export class Panes {
     for (const [from, to] of this.frame.bones) {
       if (byName.has(from) && byName.has(to)) this.drawBone(bones, byName.get(from), byName.get(to));
     }
-    for (const joint of byName.values()) this.drawJoint(dots, joint, scale);
+    const chosen = this.actions.selected();
+    const last = [...byName.values()].sort((a, b) => (a.name === chosen) - (b.name === chosen));
+    for (const joint of last) this.drawJoint(dots, joint, scale);
   }
 
   drawBone(group, from, to) {
