@@ -39,6 +39,8 @@ class Arguments:
     duration: float | None
     """Seconds from the first pose on; None: until the recording ends, or Ctrl-C."""
     report: Path | None
+    record: Path | None
+    """Folder of a recording to make; None: nothing is recorded."""
     snapshot: Path | None
     overlay: Path | None
     view_port: int | None
@@ -70,6 +72,7 @@ def parse(argv: list[str]) -> Arguments:
     )
     parser.add_argument('--duration', type=positive, metavar='S', help='end S seconds after the first pose')
     parser.add_argument('--report', type=Path, metavar='FILE', help='write the numbers of the run as JSON')
+    parser.add_argument('--record', type=Path, metavar='DIR', help='record the camera and its poses to a new folder')
     parser.add_argument('--snapshot', type=Path, metavar='PNG', help='draw the last mesh in its point cloud')
     parser.add_argument('--overlay', type=Path, metavar='PNG', help='draw the last mesh on its image')
     parser.add_argument(
@@ -92,6 +95,7 @@ def parse(argv: list[str]) -> Arguments:
         pace=given.pace,
         duration=given.duration,
         report=given.report,
+        record=given.record,
         snapshot=given.snapshot,
         overlay=given.overlay,
         view_port=given.view,

@@ -20,10 +20,12 @@ from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from hwhup_core.inference import build_engine
+from hwhup_core.recording.tally import Outcome
 from hwhup_ros.crib_monitor import Arguments
 from hwhup_ros.diagnostics import Counts
 from hwhup_ros.marker_node import MarkerNode
 from hwhup_ros.pose_node import PoseNode
+from hwhup_ros.recorder_node import RecorderNode
 from hwhup_ros.replay_node import ReplayNode
 from hwhup_ros.report import ReportNode, mean_pose_baseline, write_report
 from hwhup_ros.report_numbers import Run
@@ -74,9 +76,12 @@ def parameters_of(arguments: Arguments) -> dict[str, Any]:
         given['replay_node'] = {'recording': str(arguments.replay), 'pace': arguments.pace}
     if arguments.view_port is not None:
         given['viewer'] = {'port': arguments.view_port}
+    if arguments.record is not None:
+        given['recorder_node'] = {'folder': str(arguments.record)}
     if arguments.use_depth is not None:
         given['pose_node'] = {'use_depth': arguments.use_depth}
         given['synthetic_camera_node'] = {'publish_depth': arguments.use_depth}
+        given.setdefault('recorder_node', {})['use_depth'] = arguments.use_depth
     if arguments.weights is not None:
         given.setdefault('pose_node', {})['engine'] = {'weights': arguments.weights}
     return {f'/**/{node}': {'ros__parameters': values} for node, values in given.items()}
@@ -94,6 +99,9 @@ def _run_nodes(arguments: Arguments, engine: Any, nodes: list[Node]) -> int:
         from hwhup_ros.viewer import ViewerNode
 
         nodes.append(ViewerNode())
+    recorder = None if arguments.record is None else RecorderNode()
+    if recorder is not None:
+        nodes.append(recorder)
     # The pose node comes last: it complains when it waits for images.
     pose = PoseNode(engine=engine)
     nodes.append(pose)
@@ -103,6 +111,8 @@ def _run_nodes(arguments: Arguments, engine: Any, nodes: list[Node]) -> int:
         _watch(arguments, report, camera, executor)
         _stop_camera(camera)
         counts = pose.counters
+    if recorder is not None:
+        _close_recording(recorder)
     _finish(arguments, engine or build_engine(pose.config.engine), report, counts, camera)
     if report.records.poses_published:
         return 0
@@ -182,6 +192,15 @@ def _stop_camera(camera: ReplayNode | SyntheticCameraNode | None) -> None:
     if camera is not None:
         camera.stop()
     time.sleep(LAST_ANSWER_S)
+
+
+def _close_recording(recorder: RecorderNode) -> None:
+    """Store what is in work and say what was kept."""
+    recorder.trigger_deactivate()
+    counts = recorder.counts
+    others = ', '.join(f'{code} {number}' for code, number in sorted(counts.reasons.items()))
+    kept = counts.outcomes[Outcome.WRITTEN]
+    print(f'Recorded {kept} of {counts.arrived} frames to {recorder.config.path()}; not kept: {others or "none"}.')
 
 
 def _finish(arguments: Arguments, engine: Any, report: ReportNode, counts: Counts, camera: Any) -> None:

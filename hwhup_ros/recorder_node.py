@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 
 from hwhup_core.data.recording_writer import require_free_folder
 from hwhup_core.errors import ConfigError, HwhupError
-from hwhup_core.recording.tally import Tally
+from hwhup_core.recording.tally import Counts, Tally
 from hwhup_ros.camera_input import CameraInput
 from hwhup_ros.conversions import make_header
 from hwhup_ros.diagnostics import Ledger, to_diagnostics
@@ -98,6 +98,12 @@ class RecorderNode(LifecycleNode):
         except HwhupError:
             self.destroy_node()
             raise
+
+    @property
+    def counts(self) -> Counts:
+        """Return what became of the frames since the node was activated last."""
+        intake = self._intake or self._last_intake
+        return (Tally() if intake is None else intake.tally).counts()
 
     def _start(self) -> None:
         for transition in (self.trigger_configure, self.trigger_activate):
@@ -239,11 +245,10 @@ class RecorderNode(LifecycleNode):
         now = time.monotonic()
         intake = self._intake or self._last_intake
         session = None if intake is None or intake.session is None else intake.session.status()
-        counts = (Tally() if intake is None else intake.tally).counts()
         lost = sum(self._ledger.counts().lost.values())
         return Moment(
             state=state_of(self._intake),
-            counts=counts,
+            counts=(counts := self.counts),
             session=session,
             recent=self._history.add(counts, lost, now),
             trouble=self._trouble(now),

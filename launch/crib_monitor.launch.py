@@ -1,5 +1,5 @@
 """
-The crib monitor as separate processes: camera (synthetic, recorded or live), pose node, marker node, RViz, recorder.
+The crib monitor as separate processes: camera (synthetic, recorded or live), pose node, marker node, recorder, RViz.
 
 `hwhup monitor` starts the same graph in one process; both read config/crib_monitor.yaml.
 """
@@ -33,7 +33,8 @@ def generate_launch_description():
             PushRosNamespace(LaunchConfiguration('namespace')),
             *cameras(),
             OpaqueFunction(function=estimators),
-            OpaqueFunction(function=recorder, condition=IfCondition(LaunchConfiguration('record'))),
+            recorder(),
+            OpaqueFunction(function=bag, condition=IfCondition(LaunchConfiguration('bag'))),
             rviz(),
         ]
     )
@@ -63,8 +64,11 @@ def arguments(share):
             'camera_color_optical_frame',
             None,
         ),
-        'record': ('false', 'record camera, poses and body model with ros2 bag', ['true', 'false']),
-        'record_dir': ('crib_recording', 'record:=true: new folder of the bag', None),
+        'record': ('false', 'record what is worth keeping of camera and poses, heads blurred', ['true', 'false']),
+        'record_dir': ('crib_recording', 'record:=true: folder of the recording', None),
+        'resume': ('false', 'record:=true: go on with the recording in record_dir', ['true', 'false']),
+        'bag': ('false', 'record camera, poses and body model with ros2 bag, all of it', ['true', 'false']),
+        'bag_dir': ('crib_bag', 'bag:=true: new folder of the bag', None),
         'use_sim_time': ('false', 'take the time from /clock', ['true', 'false']),
         'log_level': ('info', 'log level of all nodes', ['debug', 'info', 'warn', 'error', 'fatal']),
     }
@@ -125,13 +129,24 @@ def ours(executable, condition=None, overrides=()):
     )
 
 
-def recorder(context):
-    """Return the recording of what a later run can replay and compare with."""
+def recorder():
+    """Return the recorder node."""
+    folder = ParameterValue(LaunchConfiguration('record_dir'), value_type=str)
+    resume = ParameterValue(LaunchConfiguration('resume'), value_type=bool)
+    return ours(
+        'recorder_node',
+        condition=IfCondition(LaunchConfiguration('record')),
+        overrides=[{'folder': folder, 'resume': resume}],
+    )
+
+
+def bag(context):
+    """Return the bag of what a later run can replay and compare with."""
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
     prefix = f'/{namespace}' if namespace else ''
     names = [LaunchConfiguration(f'{topic}_topic').perform(context) for topic in ('image', 'depth', 'camera_info')]
     topics = [name if name.startswith('/') else f'{prefix}/{name}' for name in (*names, 'smpl_poses', 'body_model')]
-    command = ['ros2', 'bag', 'record', '-o', LaunchConfiguration('record_dir'), *topics]
+    command = ['ros2', 'bag', 'record', '-o', LaunchConfiguration('bag_dir'), *topics]
     return [ExecuteProcess(cmd=command, output='screen')]
 
 

@@ -68,7 +68,7 @@ class Recorder:
     @property
     def counts(self):
         """Return what became of the frames."""
-        return (self.node._intake or self.node._last_intake).tally.counts()
+        return self.node.counts
 
     def status(self, condition):
         """Return the newest status as soon as the condition holds for it."""

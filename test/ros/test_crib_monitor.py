@@ -19,6 +19,7 @@ from rclpy.qos import QoSProfile
 from visualization_msgs.msg import Marker, MarkerArray
 
 from hwhup_core.body.model import load_body
+from hwhup_core.data.recording import check_recording, open_recording
 from hwhup_core.errors import ConfigError
 from hwhup_core.networks.card import ModelCard
 from hwhup_core.networks.checkpoint import save_checkpoint
@@ -95,7 +96,7 @@ def test_synthetic_crib_end_to_end(parameters, listener, tmp_path):
     pictures = tmp_path / 'out'
     monitor = start(
         '--params', parameters, '--duration', 6, '--report', pictures / 'report.json',
-        '--snapshot', pictures / 'mesh.png', '--overlay', pictures / 'overlay.png',
+        '--snapshot', pictures / 'mesh.png', '--overlay', pictures / 'overlay.png', '--record', tmp_path / 'recording',
     )  # fmt: skip
     try:
         listener.spin_until(lambda: len(listener.poses) >= 3 and listener.triangles)
@@ -118,6 +119,11 @@ def test_synthetic_crib_end_to_end(parameters, listener, tmp_path):
     assert cv2.imread(str(pictures / 'mesh.png')).std() > 5
     assert cv2.imread(str(pictures / 'overlay.png')).shape[1] > 600
     assert 'rate' in log
+    recording = open_recording(tmp_path / 'recording')
+    assert f'Recorded {len(recording)} of ' in log
+    assert len(recording) >= 1
+    assert check_recording(recording.folder).ok
+    assert recording.card.privacy == 'head_blurred'
 
 
 @pytest.mark.timeout(200)

@@ -10,23 +10,25 @@ import yaml
 from hwhup_core.synthetic.stream import StreamConfig
 from hwhup_ros.parameters import names_of
 from hwhup_ros.pose_config import PoseConfig
+from hwhup_ros.recorder_config import RecorderNodeConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = ast.parse((ROOT / 'launch/crib_monitor.launch.py').read_text())
+RECORD = ast.parse((ROOT / 'launch/record.launch.py').read_text())
 
 
-def calls(name):
-    """Return the calls of a function in the launch file."""
+def calls(name, tree=TREE):
+    """Return the calls of a function in a launch file."""
     return [
         node
-        for node in ast.walk(TREE)
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
     ]
 
 
-def declared():
+def declared(tree=TREE):
     """Return the declared launch arguments with their defaults, as the table in `arguments` has them."""
-    function = next(node for node in TREE.body if isinstance(node, ast.FunctionDef) and node.name == 'arguments')
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == 'arguments')
     table = next(node for node in ast.walk(function) if isinstance(node, ast.Dict))
     return {key.value: value.elts for key, value in zip(table.keys, table.values)}
 
@@ -37,7 +39,7 @@ def test_every_argument_that_is_read_is_declared():
     assert constants <= declared().keys()
     assert {f'{topic}_topic' for topic in ('image', 'depth', 'camera_info')} <= declared().keys()
     assert {'namespace', 'params_file', 'body', 'weights', 'camera', 'replay_dir', 'record', 'rviz', 'markers',
-            'log_level', 'use_sim_time'} <= declared().keys()  # fmt: skip
+            'log_level', 'use_sim_time', 'record_dir', 'resume', 'bag', 'bag_dir'} <= declared().keys()  # fmt: skip
 
 
 def test_every_argument_says_what_it_is_for():
@@ -52,8 +54,22 @@ def test_executables_are_installed():
         assert re.search(rf'\b{name}\b', cmake), f'{name} is launched but not installed'
 
 
-def test_nothing_is_computed_or_installed_while_launching():
-    names = {node.id for node in ast.walk(TREE) if isinstance(node, ast.Name)}
+def test_the_recorder_is_given_parameters_of_its_own():
+    """In both launch files; and record.launch.py declares all that it reads, with the node's default of privacy."""
+    known, names = set(names_of(RecorderNodeConfig())), {'folder', 'privacy', 'resume'}
+    assert names <= known
+    assert names | {'image_topic', 'depth_topic', 'camera_info_topic'} <= declared(RECORD).keys()
+    read = {call.args[0] for call in calls('LaunchConfiguration', RECORD)}
+    assert {each.value for each in read if isinstance(each, ast.Constant)} <= declared(RECORD).keys()
+    assert declared(RECORD)['privacy'][0].value == RecorderNodeConfig().privacy
+    function = next(node for node in TREE.body if isinstance(node, ast.FunctionDef) and node.name == 'recorder')
+    given = next(node for node in ast.walk(function) if isinstance(node, ast.Dict))
+    assert {key.value for key in given.keys} <= known
+
+
+@pytest.mark.parametrize('tree', [TREE, RECORD])
+def test_nothing_is_computed_or_installed_while_launching(tree):
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert not names & {'eval', 'exec', 'PythonExpression', 'subprocess', 'os', 'Command'}
 
 
@@ -94,4 +110,5 @@ def test_arguments_of_the_pose_node_are_parameters_of_its_own():
 
 def test_parameter_file_names_known_nodes():
     nodes = {name.rsplit('/', 1)[1] for name in yaml.safe_load((ROOT / 'config/crib_monitor.yaml').read_text())}
-    assert nodes <= {'pose_node', 'marker_node', 'replay_node', 'synthetic_camera_node', 'viewer', 'report_node'}
+    assert nodes <= {'pose_node', 'marker_node', 'replay_node', 'synthetic_camera_node', 'viewer', 'report_node',
+                     'recorder_node'}  # fmt: skip
