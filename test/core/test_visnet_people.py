@@ -149,6 +149,15 @@ def test_pools_come_back(pool, tmp_path):
         synthetic_pool({'zoo': 1}, 0, 64)
 
 
+def test_subjects_whom_no_picture_shows_are_left_out(monkeypatch):
+    def second_alone(config, body, seed, subject):
+        return iter(()) if subject == 1 else seen_people(config, body, seed, subject)
+
+    monkeypatch.setattr(visnet_pool, 'KINDS', {'crib': PeopleConfig(CRIB)})
+    monkeypatch.setattr(visnet_pool, 'seen_people', second_alone)
+    assert set(synthetic_pool({'crib': 2}, 0, 48, workers=1).labels.subjects) == {2}
+
+
 def test_a_mirrored_crop_swaps_left_and_right(pool):
     def straight(points, rng):
         return Transform(0.0, 1.0, np.zeros(2))
