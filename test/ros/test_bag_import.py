@@ -1,6 +1,7 @@
 """Bags into recordings: every image is accounted for, and a bag that is not what it declares is refused."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from hwhup_core.data.recording import check_recording, open_recording
 from hwhup_core.errors import AssetError, ConfigError, FrameError, HwhupError
+from hwhup_core.recording import session
 from hwhup_core.recording.config import GateConfig, NoveltyConfig, RecorderConfig, StorageConfig
 from hwhup_ros import bag_import
 from hwhup_ros.bag_import import ImportRequest, import_bag, main
@@ -423,3 +425,17 @@ def test_gates_can_be_told_or_left_out(tmp_path):
     assert main([str(tmp_path / 'bag'), str(tmp_path / 'out'), '--privacy', 'full', '--no-gates']) == 0
     with pytest.raises(AssetError, match=r'gives no frame.*2 unpaired'):
         import_bag(request(tmp_path / 'bag', tmp_path / 'strict', config={'gates': GateConfig(max_skew_s=0.01)}))
+
+
+def test_a_stored_picture_is_kept_only_where_privacy_leaves_it(tmp_path, monkeypatch):
+    """The head is blurred in the decoded picture, so the bag's JPEG must not reach the disk."""
+    black = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    monkeypatch.setattr(session, 'protected', lambda frame, estimates, privacy: replace(frame, color=black))
+    bag = Bag()
+    bag.info(START)
+    png = cv2.imencode('.png', depth_of(0))[1].tobytes()
+    bag.compressed(START, 'jpeg', cv2.imencode('.jpg', color_of(0))[1].tobytes(), COLOR)
+    bag.compressed(START, '16UC1; compressedDepth png', bytes(12) + png, DEPTH)
+    import_bag(request(bag.write(tmp_path / 'bag'), tmp_path / 'out'))
+    assert not open_recording(tmp_path / 'out').frame(0).color.any()
+    assert (tmp_path / 'out/frames/000000.depth.png').read_bytes() == png
