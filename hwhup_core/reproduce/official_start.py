@@ -114,7 +114,7 @@ def device() -> torch.device:
 class InfantRegressor(nn.Module):
     """A network that learned adults, before SMIL's camera (the released `if_cam_rct`)."""
 
-    def __init__(self, network: SpinRegressor) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 

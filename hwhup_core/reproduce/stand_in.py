@@ -30,6 +30,7 @@ from hwhup_core.reproduce.held_out import held_out_batch, load_test_pool, save_t
 from hwhup_core.synthetic.domain import DomainConfig
 from hwhup_core.training.domain_pools import TestPool, labelled_pool, test_pool, weak_pool
 from hwhup_core.training.pools import LabelledPool, WeakPool, save_pool
+from hwhup_core.training.slp_pools import select
 from hwhup_core.training.weak_step import predict
 from hwhup_core.types import BodyParams
 
@@ -110,11 +111,23 @@ def _make_pools(config: StandInConfig, run: Path) -> None:
     observation, seed = training.observation, training.seed + TARGET_SEED
     source, train = range(1, training.source_subjects + 1), range(1, training.train_subjects + 1)
     _make(run / 'source.npz', lambda: labelled_pool(config.source, training.seed + SOURCE_SEED, source, observation))
-    _make(run / 'weak.npz', lambda: weak_pool(config.target, seed, train, observation))
+    _make(run / 'weak.npz', lambda: seen_frames(weak_pool(config.target, seed, train, observation)))
     if not (run / 'test' / 'truth.npz').exists():
         held_out = range(training.train_subjects + 1, training.train_subjects + training.test_subjects + 1)
         exact = replace(config.target, label_noise=0.0)
         save_test_pool(run / 'test', test_pool(exact, seed, held_out, observation))
+
+
+def seen_frames(pool: WeakPool) -> WeakPool:
+    """
+    Return the frames in which a joint is seen, as the readers of data sets do: nobody labels a person behind a wall.
+
+    In a room the wall beside the person now and then stands before the camera.
+    """
+    seen = np.flatnonzero((pool.labels.visibility > 0).any(axis=1))
+    if not len(seen):
+        raise HwhupError('Nobody is seen in any frame of the target. Choose another seed.')
+    return select(pool, seen)
 
 
 def _make(file: Path, make: Callable[[], LabelledPool | WeakPool]) -> None:

@@ -48,13 +48,13 @@ SIZES = {
             SMALL,
             train_subjects=20,
             test_subjects=10,
-            adapt=replace(SMALL.adapt, epochs=12),
-            stage_two_epoch=8,
+            adapt=replace(SMALL.adapt, epochs=8),
+            stage_two_epoch=5,
         )
     ),
     'full': _config(FULL_SIZE),
 }
-"""`small`: one core, a quarter of an hour; `full`: one GPU."""
+"""`small`: one idle core, a quarter of an hour; `full`: one GPU."""
 METRICS = ('mpjpe_mm', 'pa_mpjpe_mm')
 
 
