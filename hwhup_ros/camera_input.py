@@ -94,6 +94,11 @@ class CameraInput:
         """Return how often the stamps jumped back, as when a bag starts again."""
         return self._sync.resets
 
+    @property
+    def info(self) -> CameraInfo | None:
+        """Return the newest camera info, None before the first."""
+        return self._sync.info
+
     def close(self) -> None:
         """Unsubscribe; what still waits counts as dropped."""
         for subscription in self._subscriptions.values():

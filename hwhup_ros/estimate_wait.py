@@ -1,9 +1,15 @@
-"""Frames that wait for the pose node's answer to them, handed on in the order in which they came. No node in here."""
+"""
+Frames that wait for their camera info and for the pose node's answer, handed on in the order in which they came.
+
+Every topic is a queue of its own: the camera info of an image may come after it, and only then is it known whether the
+camera is still the same. No node in here.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hwhup_ros.conversions import SECOND_NS, to_ns
 from hwhup_ros.msg import SmplPoseArray
@@ -11,6 +17,9 @@ from hwhup_ros.synchronizer import Pair
 
 REMEMBERED = 100
 """Answers that may come before the frame that they answer: other subscriptions are other queues."""
+
+INFO_PATIENCE_S = 0.2
+"""How long an image waits for a camera info that is not older; a driver may send one a second, or none again."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +55,31 @@ class EstimateWait:
         while len(self._answers) > REMEMBERED:
             del self._answers[next(iter(self._answers))]
 
-    def ready(self, now: float, expected: bool) -> list[Answered]:
-        """Return the pairs that wait no longer, oldest first; without an answer `expected` none waits."""
+    def ready(self, now: float, info: Any, expected: bool) -> list[Answered]:
+        """
+        Return the pairs that wait no longer, oldest first, with `info`, the newest camera info.
+
+        Without an answer `expected` none waits for one.
+        """
         done: list[Answered] = []
         while self._waiting:
             since, pair = self._waiting[0]
+            is_old = info is None or to_ns(info.header.stamp) < pair.primary.stamp_ns
+            if is_old and now - since < INFO_PATIENCE_S:
+                break
             answer = self._answer_to(pair)
             late = now - since >= self._patience_s or self._newest_ns > pair.primary.stamp_ns
             if answer is None and expected and not late:
                 break
             self._waiting.popleft()
-            done.append(Answered(pair, answer))
+            done.append(Answered(replace(pair, info=info or pair.info), answer))
         return done
+
+    def flush(self) -> list[Answered]:
+        """Return all pairs that wait, with what is known of them."""
+        waiting = [pair for _, pair in self._waiting]
+        self._waiting.clear()
+        return [Answered(pair, self._answer_to(pair)) for pair in waiting]
 
     def _notice_restart(self, stamp_ns: int) -> None:
         """Forget the answers when stamps jump back, as when a bag starts again."""

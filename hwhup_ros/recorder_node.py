@@ -183,7 +183,8 @@ class RecorderNode(LifecycleNode):
         self._input.close()
         if self._poses is not None:
             self.destroy_subscription(self._poses)
-        self._hand_on(expected=False)
+        for answered in self._wait.flush():
+            self._intake.submit(answered)
         if not self._intake.stop():
             self.get_logger().error('What was in work could not be written in time; it is left behind.')
         self._last_intake, self._intake, self._input = self._intake, None, None
@@ -198,14 +199,15 @@ class RecorderNode(LifecycleNode):
         for name in self._streams.names:
             self._ledger.answered(name)
         self._wait.add_pair(pair, self._last_pair_at)
-        self._hand_on(self._answers_expected)
+        self._hand_on()
 
     def _on_poses(self, message: SmplPoseArray) -> None:
         self._wait.add_answer(message)
-        self._hand_on(self._answers_expected)
+        self._hand_on()
 
-    def _hand_on(self, expected: bool) -> None:
-        for answered in self._wait.ready(time.monotonic(), expected and not self._intake.paused):
+    def _hand_on(self) -> None:
+        expected = self._answers_expected and not self._intake.paused
+        for answered in self._wait.ready(time.monotonic(), self._input.info, expected):
             self._intake.submit(answered)
 
     def _pause(self, paused: bool, response: Trigger.Response) -> Trigger.Response:
@@ -213,7 +215,7 @@ class RecorderNode(LifecycleNode):
         response.message = ('paused' if paused else 'recording') if response.success else 'The recorder is not active.'
         if self._intake is not None:
             self._intake.paused = paused
-            self._hand_on(self._answers_expected)
+            self._hand_on()
             self._last_pair_at = time.monotonic()
             self._publish_all()
         return response
@@ -223,7 +225,7 @@ class RecorderNode(LifecycleNode):
     def _watch(self) -> None:
         """Let no frame wait too long, and tell a change of state at once."""
         if self._intake is not None:
-            self._hand_on(self._answers_expected)
+            self._hand_on()
         if state_of(self._intake) != self._last_state:
             self._publish_all()
 

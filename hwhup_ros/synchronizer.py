@@ -116,6 +116,11 @@ class Synchronizer:
             return float('nan')
         return (stamps[1] - stamps[0]) / SECOND_NS
 
+    @property
+    def info(self) -> Any:
+        """Return the newest camera info, None before the first."""
+        return self._info
+
     def add_info(self, info: Any) -> Pair | None:
         """Remember the camera info; return the pair that waited for the first one."""
         self._info = info

@@ -29,7 +29,6 @@ class Recorder:
             RecorderNode(parameter_overrides=overrides, context=graph.context, namespace=graph.namespace)
         )
         self.camera = Camera(graph)
-        self.last_camera = CAMERA
         self.statuses, self.health = [], []
         latched = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         prefix = f'{graph.namespace}/recorder_node'
@@ -49,17 +48,18 @@ class Recorder:
         self.wait_until_settled(before + count)
         return stamps
 
-    def send_one(self, color=128, metres=1.5, camera=CAMERA, skew_ns=0, shape=(HEIGHT, WIDTH)):
+    def send_one(self, color=128, metres=1.5, camera=CAMERA, skew_ns=0, shape=(HEIGHT, WIDTH), late_info=False):
         """Send colour (a number or a picture) and depth; returns the header of the colour."""
         header = self.camera.header()
-        self.camera.info.publish(from_intrinsics(camera, header))
-        if camera != self.last_camera:
-            time.sleep(0.2)  # Other topics are other queues; the newest camera info counts.
-            self.last_camera = camera
+        if not late_info:
+            self.camera.info.publish(from_intrinsics(camera, header))
         self.camera.image.publish(from_array(np.full((*shape, 3), color, np.uint8), 'rgb8', header))
         later = self.camera.header(to_ns(header.stamp) + skew_ns)
         self.camera.last_ns += skew_ns
         self.camera.send_depth(metres, later, shape=shape)
+        if late_info:
+            time.sleep(0.03)
+            self.camera.info.publish(from_intrinsics(camera, header))
         return header
 
     def wait_until_settled(self, arrived):

@@ -100,16 +100,18 @@ def test_activated_again_it_goes_on(record, tmp_path):
     assert [each.sequence for each in open_recording(tmp_path / 'r').frames] == list(range(5))
 
 
-def test_another_camera_is_never_mixed_in(record, tmp_path):
+@pytest.mark.parametrize('late_info', [False, True])
+def test_another_camera_is_never_mixed_in(record, tmp_path, late_info):
+    """Also where the camera info comes after the image that it describes."""
     recorder = record()
     recorder.send(2)
     moved = replace(CAMERA, cx=CAMERA.cx + 1)
     larger = Intrinsics(30.0, 30.0, 20.0, 16.0, 40, 32)
-    recorder.send(camera=moved)
-    recorder.send(camera=larger, shape=(32, 40))
+    recorder.send(camera=moved, late_info=late_info)
+    recorder.send(camera=larger, shape=(32, 40), late_info=late_info)
     problem = recorder.diagnosed(lambda found: found.level == DiagnosticStatus.ERROR)
     assert 'camera has changed' in problem.message
-    recorder.send(1)
+    recorder.send(late_info=late_info)
     assert recorder.counts.reasons == {'camera_changed': 2}
     recorder.stop()
     assert len(open_recording(tmp_path / 'r')) == 3
