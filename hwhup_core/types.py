@@ -244,7 +244,7 @@ class BodyEstimate:
     joint_pixels: Float[ndarray, '24 2']
     """Image x, y in pixels, distortion included."""
     joint_visibility: Float[ndarray, '24']
-    """1 seen, 0 hidden, NaN unknown."""
+    """Chance that the camera sees the joint, 0 to 1; NaN unknown."""
     joint_confidence: Float[ndarray, '24']
     joint_sigma: Float[ndarray, '24']
     """Standard deviation of each coordinate, metres."""

@@ -45,6 +45,9 @@ class EngineConfig:
     the mean on the card of the weights, which for those that are bundled is 0.035."""
     min_confidence: float = field(default=0.2, metadata={'range': (0.0, 1.0)})
     """An estimate with a smaller confidence is of low confidence. Expected share of joints within 0.1 m, 0 to 1."""
+    visnet: str = 'auto'
+    """What tells which joints are seen: `auto` (the bundled VisNet for depth or colour, whichever the weights read),
+    `off` (measured depth alone), or a VisNet file with its card."""
     max_people: int = field(default=1, metadata={'range': (1, 16)})
     """The most estimates a frame gives. Without given boxes the engine follows one person."""
     subject_id: str = 'subject'

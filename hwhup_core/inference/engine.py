@@ -24,6 +24,7 @@ from hwhup_core.inference.frames import check_frame
 from hwhup_core.inference.people import box_of_joints, check_given_box, region_box
 from hwhup_core.inference.placement import Placement, is_flat_box, place_by_depth
 from hwhup_core.inference.posture import classify_posture
+from hwhup_core.inference.sight import Sight, joint_chances, visnet_for
 from hwhup_core.inference.uncertainty import (
     GOOD_DISTANCE,
     joint_sigma,
@@ -89,6 +90,8 @@ class Engine:
         self.config = config
         self._device = _choose_device(config.device)
         self._network = fuse(loaded.model).to(self._device)
+        visnet = visnet_for(config.visnet, loaded.card.input)
+        self._sight = None if visnet is None else Sight(visnet, self._device, loaded.card.input)
         self._calibration = read_calibration(loaded.card.calibration)
         self._extents = read_extents(loaded.card.calibration)
         self._faces = self.body.faces.numpy()
@@ -276,6 +279,8 @@ class Engine:
         visibility = np.full(24, np.nan)
         if frame.depth is not None:
             visibility = joint_visibility(joints, pixels, self._radii, frame.depth, placement.comparison)
+        if self._sight is not None:
+            visibility = joint_chances(self._sight(frame, regressed.box), visibility)
         estimate = BodyEstimate(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
