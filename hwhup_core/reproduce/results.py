@@ -18,11 +18,9 @@ from hwhup_core.evaluation.scores import PersonScores, summary
 from hwhup_core.networks.card import running_commit
 from hwhup_core.networks.checkpoint import write_whole
 from hwhup_core.reproduce.config import ORACLE, TableConfig
+from hwhup_core.reproduce.paper import TABLE1_DEPTH_MM
 
-PAPER_MM = {
-    'pre_trained': 80.10, 'fine_tuned': 68.38, 'without_loop': 63.43, '3d_dp': 48.13, '3d_dp_vis': 47.41, 'full': 36.01,
-    'no_prior': 38.54, '2d_d': 39.32,
-}  # fmt: skip
+PAPER_MM = TABLE1_DEPTH_MM
 """Aligned depth error (mm) in the paper's Table 1, real beds, RGB, uncovered."""
 PAPER_NAMES = {
     'pre_trained': 'pre-trained (SPIN*)', 'fine_tuned': 'fine-tuned, OPT and 2D (SPIN)',
