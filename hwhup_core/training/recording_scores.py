@@ -109,7 +109,7 @@ def _scores(engine: Engine, observed: Observed) -> dict[str, float] | None:
     return {
         'reprojection_px': float(distance.mean()) if seen.any() else float('nan'),
         'aligned_depth_error_mm': 1000 * placed.aligned_depth_error,
-        'mask_iou': _mask_iou(compare_depth(vertices, faces, depth, observed.intrinsics), observed.seen.mask),
+        'mask_iou': mask_iou(compare_depth(vertices, faces, depth, observed.intrinsics), observed.seen.mask),
         'pck': float(hits_per_sample(hits)[0]),
     }
 
@@ -134,7 +134,7 @@ def label_points(body: BodyModel, estimate: BodyEstimate) -> Float[ndarray, '16 
     return placed
 
 
-def _mask_iou(comparison: Comparison | None, mask: Bool[ndarray, 'h w']) -> float:
+def mask_iou(comparison: Comparison | None, mask: Bool[ndarray, 'h w']) -> float:
     """Return the overlap of the body as it was placed with the body's mask."""
     if comparison is None:
         return 0.0
