@@ -54,7 +54,7 @@ class RefineConfig:
     """Something measured this far in front of a point of the body hides it."""
     across: float = 0.1
     """Weight of distances along the surface, beside 1 of those across it: surfaces may slide on each other."""
-    closeness: float = 1e-4
+    closeness: float = 1e-5
     """Weight (m^2 / rad^2) of squared turns away from the estimate."""
     largest_move_m: float = 0.2
     """A joint that moved farther means that the refinement ran away: the estimate is kept."""
@@ -141,8 +141,9 @@ def measured_near(
     points = points[above]
     if not len(points):
         return np.zeros((0, 3))
-    distance, _ = cKDTree(vertices).query(points)
-    return points[np.asarray(distance) < config.near_m]
+    distance = np.asarray(cKDTree(vertices).query(points)[0])
+    near: ndarray = points[distance < config.near_m]
+    return near
 
 
 def _step(
