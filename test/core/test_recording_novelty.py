@@ -44,6 +44,19 @@ def test_flickering_holes_are_no_motion():
     assert novelty.refusal(bed(noise=1, holes=0.35), None, 1.0) == 'near_duplicate'
 
 
+@pytest.mark.parametrize(('distance', 'step'), [(1.0, 0.04), (2.0, 0.018 * 2.0**2), (4.0, 0.018 * 4.0**2)])
+def test_far_away_more_is_needed(distance, step):
+    """A step as the docstring says counts, three quarters of it do not; half of the numbers are colour."""
+
+    def wall(metres):
+        return replace(bed(), depth=np.full((144, 192), metres, np.float32))
+
+    for change, reason in ((0.75 * step, 'near_duplicate'), (1.4 * step, '')):
+        novelty = NoveltyFilter(replace(ANY_TIME, change=0.5))
+        assert novelty.refusal(wall(distance), None, 0.0) == ''
+        assert novelty.refusal(wall(distance + change), None, 1.0) == reason
+
+
 def test_what_moved_is_new_and_what_comes_back_is_not():
     novelty = NoveltyFilter(ANY_TIME)
     places = [40, 90, 40, 130, 90]
