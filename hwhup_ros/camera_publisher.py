@@ -22,6 +22,8 @@ class CameraPublisher:
         self._image = node.create_publisher(Image, 'image', QoSProfile(depth=5))
         self._depth = node.create_publisher(Image, 'depth', QoSProfile(depth=5)) if has_depth else None
         self._info = node.create_publisher(CameraInfo, 'camera_info', QoSProfile(depth=5))
+        self.depth_is_on = True
+        """Whether depth is published; a depth camera can be taken away while everything runs."""
         self._listeners = (0, 0, 0)
         self._since = time.monotonic()
 
@@ -40,6 +42,6 @@ class CameraPublisher:
             self._info.publish(conversions.from_intrinsics(frame.intrinsics, header))
         if frame.color is not None:
             self._image.publish(images.from_array(frame.color, 'rgb8', header))
-        if frame.depth is not None and self._depth is not None:
+        if frame.depth is not None and self._depth is not None and self.depth_is_on:
             millimetres = images.depth_pixels(frame.depth, '16UC1')
             self._depth.publish(images.from_array(millimetres, '16UC1', header))

@@ -243,6 +243,10 @@ class RecorderNode(LifecycleNode):
         name = self.get_fully_qualified_name().lstrip('/') + ': recording'
         self._diagnostics.publish(to_diagnostics(health_of(name, moment, self.config), 'camera', header))
 
+    def status_message(self) -> RecorderStatus:
+        """Return what was done so far, as on `~/status`."""
+        return to_status(self._moment(), self.config, make_header(self.get_clock().now().nanoseconds, ''))
+
     def _moment(self) -> Moment:
         now = time.monotonic()
         intake = self._intake or self._last_intake

@@ -110,7 +110,14 @@ class ReportNode(Node):
         state = State(first.state)
         self.records.states[state.name] += 1
         self.records.poses.append(
-            PoseRecord(now, first.latency, state, first.aligned_depth_error, self._joint_error(first, stamp_ns))
+            PoseRecord(
+                now,
+                first.latency,
+                state,
+                first.aligned_depth_error,
+                self._joint_error(first, stamp_ns),
+                first.weights_hash,
+            )
         )
         if state in GOOD:
             self._note_good(first)

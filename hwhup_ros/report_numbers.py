@@ -37,6 +37,8 @@ class PoseRecord:
     """NaN without depth."""
     joint_error_m: float
     """Mean distance of the 24 joints to the truth after the pelvises were put together; NaN without truth."""
+    weights_hash: str = ''
+    """Of the weights that answered."""
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,10 @@ class SyntheticCameraNode(Node):
         for thread in self._threads:
             thread.start()
 
+    def take_depth_away(self) -> None:
+        """Publish colour alone from the next frame on."""
+        self._camera.depth_is_on = False
+
     def stop(self) -> None:
         """Publish nothing more."""
         self._stop.set()

@@ -58,8 +58,12 @@ ROS_MAY_ALSO_IMPORT = {
     'bag_export': {'data'},
     'recorder_node': {'recording', 'data'},
     'recorder_config': {'recording', 'data'},
+    'recorder_intake': {'recording', 'data'},
+    'recorder_health': {'recording', 'data'},
+    'monitor_session': {'recording', 'data'},
     # Weights from the store of deployed models, tested before they answer.
     'live_model': {'deploy'},
+    'adapt_demo': {'deploy'},
     # Drawing: the message holds a pose, a picture needs the mesh; a point cloud needs the camera's rays.
     'marker_node': {'body'},
     'markers': {'body'},
