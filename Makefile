@@ -1,7 +1,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo adapt-demo test lint bench lock clean
 
 # Tests find each other, and nobody else, over the loopback interface.
 test_environment = \
@@ -9,7 +9,7 @@ test_environment = \
 		ROS_DOMAIN_ID=$$(( 1 + $$$$ % 100 )) FASTRTPS_DEFAULT_PROFILES_FILE="$$PWD/config/fastdds_shm64.xml"
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 setup:  ## install all that is needed into .venv and build the messages
 	@bash .ci/setup.sh
@@ -20,6 +20,11 @@ demo: setup  ## watch a synthetic crib for 30 seconds: out/demo/{report.json,ove
 		--report out/demo/report.json --overlay out/demo/overlay.png --snapshot out/demo/mesh.png
 	@.venv/bin/python .ci/summary.py out/demo/report.json
 	@ls -l out/demo/report.json out/demo/overlay.png out/demo/mesh.png
+
+adapt-demo: setup  ## record a synthetic crib, adapt colour weights to it, deploy them: out/adapt/report.json
+	@rm -rf out/adapt
+	@. .ci/env.sh; export FASTRTPS_DEFAULT_PROFILES_FILE="$$PWD/config/fastdds_shm64.xml" OMP_WAIT_POLICY=PASSIVE \
+		ROS_AUTOMATIC_DISCOVERY_RANGE=$${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}; python -m hwhup_ros.adapt_demo
 
 test:  ## run all tests (installs what they need, on Debian/Ubuntu as root also Chromium)
 	@bash .ci/setup.sh --browser
