@@ -15,6 +15,7 @@ from hwhup_core.data.recording import Recording, open_recording
 from hwhup_core.errors import AssetError, ConfigError
 from hwhup_core.labeling.exchange import ImportReport, PersonLabel, frame_of, import_people, to_person, write_package
 from hwhup_core.labeling.formats import format_of, label_format
+from hwhup_core.labeling.label_lock import only_writer
 from hwhup_core.labeling.labels import LabelStore
 from hwhup_core.types import Frame
 
@@ -113,7 +114,8 @@ def import_labels(recording: Path, file: Path, form: str | None, assume_visible:
     people = chosen.read(file, assume_visible)
     if not people:
         raise AssetError(f'{file} has no labelled joint. Export it again from the labelling tool.')
-    report = import_people(LabelStore(recording), people, frame_sizes(opened), skip_bad)
+    with only_writer(recording):
+        report = import_people(LabelStore(recording), people, frame_sizes(opened), skip_bad)
     print(f'imported {report.imported} frames, {report.joints} joints, {report.occluded} of them occluded')
     _print_left_out(report)
     return EXIT_PARTLY if report.left_out else EXIT_FINE

@@ -25,6 +25,7 @@ from hwhup_core.errors import ConfigError
 from hwhup_core.geometry.cameras import project
 from hwhup_core.inference.engine import Engine
 from hwhup_core.labeling.judgements import REASONS, Judgement, append_judgement, read_judgements
+from hwhup_core.labeling.label_lock import only_writer
 from hwhup_core.labeling.labels import FOLDER, FrameLabel, LabelStore
 from hwhup_core.labeling.placed import SMPL_BEHIND, LabelledBody, PlacedBody, inside_image, visible_mask
 from hwhup_core.labeling.refine import RefineConfig, refined_to_depth
@@ -136,17 +137,18 @@ def label_recording(
     Labels by people stay: the store prefers them whatever comes later.
     """
     recording = open_recording(folder)
-    store = LabelStore(folder)
     labeller = labeller_name(engine, config, visnet)
     known = {} if again else read_judgements(folder)
     done = {frame for frame, judgement in known.items() if judgement.labeller == labeller}
     report = LabelReport(skipped=sum(record.unit in done for record in recording.frames))
     waiting = [i for i, record in enumerate(recording.frames) if record.unit not in done][:limit]
-    for judged in judge_frames(recording, engine, config, visnet, waiting):
-        _write_mask(folder, judged)
-        _put(store, judged)
-        append_judgement(folder, judged.judgement)
-        report.add(judged)
+    with only_writer(folder):
+        store = LabelStore(folder)
+        for judged in judge_frames(recording, engine, config, visnet, waiting):
+            _write_mask(folder, judged)
+            _put(store, judged)
+            append_judgement(folder, judged.judgement)
+            report.add(judged)
     return report
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hwhup_core.body.joints import COCO_17, SLP_14, SMPL_24
+from hwhup_core.cli.main import main
 from hwhup_core.data.recording import RecordingCard
 from hwhup_core.data.recording_writer import RecordingWriter
 from hwhup_core.errors import AssetError, ConfigError
@@ -325,11 +326,22 @@ def test_everything_the_page_is_made_of_is_there_and_allows_nothing_else(client)
     assert {name for name, _ in PAGE_FILES.values()} == {path.name for path in PAGE.iterdir()}
 
 
-def test_only_one_program_writes_labels(client, folder):
+def test_the_page_is_installed_with_the_package():
+    setup = (Path(__file__).resolve().parents[2] / 'setup.py').read_text(encoding='utf-8')
+    assert "'hwhup_core.labeling': ['review_page/*']" in setup
+
+
+def test_only_one_program_writes_labels(client, folder, tmp_path, capsys):
     with pytest.raises(ConfigError, match='review page'), review_server(folder):
         pass
     with pytest.raises(ConfigError, match='Stop it'), only_writer(folder):
         pass
+    assert main(['label', 'export', str(folder), str(tmp_path / 'out'), '--format', 'cvat']) == 0
+    before = (folder / 'labels' / 'labels.jsonl').read_bytes()
+    package = next((tmp_path / 'out').rglob('*.xml'))
+    assert main(['label', 'import', str(folder), str(package)]) == 2
+    assert 'review page' in capsys.readouterr().err
+    assert (folder / 'labels' / 'labels.jsonl').read_bytes() == before
 
 
 def test_the_lock_is_free_when_the_page_is_closed(folder):
