@@ -112,12 +112,14 @@ def _modalities(table: str, request: Request) -> tuple[TableConfig, Path, dict[s
     from hwhup_core.reproduce.config import MODALITY_SIZES
     from hwhup_core.reproduce.modality_results import modality_results
     from hwhup_core.reproduce.table2 import run_modalities
+    from hwhup_core.reproduce.table_pools import commit_of
 
     config = MODALITY_SIZES[request.size]
     run = request.run or Path('runs') / f'table2-{config.size}'
     files = run_modalities(config, run, request.processes)
     scores = {cell: load_scores(file) for cell, file in files.items()}
-    return config, run, modality_results(table, config, scores, f'hwhup reproduce {table} --size {request.size}')
+    command = f'hwhup reproduce {table} --size {request.size}'
+    return config, run, modality_results(table, config, scores, command, commit_of(run))
 
 
 def _write_table(request: Request, results: Mapping[str, Any], text: str) -> None:

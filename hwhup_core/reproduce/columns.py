@@ -175,9 +175,9 @@ def _uncovered(pool: WeakPool) -> WeakPool:
 
 def _reading(pool: P, inputs: InputConfig) -> P:
     """Return the pool without the pictures that a network does not read: three covers and sensors fill the memory."""
-    pictures = pool.pictures
-    read = {SENSED[modality]: pictures.of(modality) for modality in inputs.modalities}
-    return replace(pool, pictures=Pictures(pictures.half_tangent, pictures.principal, **read))
+    others = [name for modality, name in SENSED.items() if modality not in inputs.modalities]
+    kept = {name: value for name, value in vars(pool.pictures).items() if name not in others}
+    return replace(pool, pictures=Pictures(**kept))
 
 
 def _reading_test(pool: TestPool, inputs: InputConfig) -> TestPool:

@@ -12,7 +12,6 @@ from numpy import ndarray
 from hwhup_core.config_io import to_plain
 from hwhup_core.evaluation.metrics import Interval
 from hwhup_core.evaluation.scores import PersonScores, select, summary
-from hwhup_core.networks.card import running_commit
 from hwhup_core.reproduce.config import MODALITIES, MODALITY_COLUMNS, TableConfig
 from hwhup_core.reproduce.results import paired_interval, plain_interval, with_interval
 
@@ -39,8 +38,12 @@ Scores = Mapping[tuple[str, str], PersonScores]
 """By modality and column."""
 
 
-def modality_results(table: str, config: TableConfig, scores: Scores, command: str) -> dict[str, Any]:
-    """Return the figures of every cell; `table` is `table2` or `tableS1`, which differ in what people are shown."""
+def modality_results(table: str, config: TableConfig, scores: Scores, command: str, commit: str) -> dict[str, Any]:
+    """
+    Return the figures of every cell; `table` is `table2` or `tableS1`, which differ in what people are shown.
+
+    `commit` is that of the code that trained.
+    """
     return {
         'table': f'{table}-{config.size}',
         'data': 'synthetic bed, made by this package; no real person and no file of a published data set',
@@ -49,7 +52,7 @@ def modality_results(table: str, config: TableConfig, scores: Scores, command: s
         },
         'command': command,
         'seed': config.seed,
-        'commit': running_commit(),
+        'commit': commit,
         'config': to_plain(config),
     }  # fmt: skip
 

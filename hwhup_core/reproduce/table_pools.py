@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hwhup_core.config_io import from_plain, load_config, save_config
 from hwhup_core.errors import HwhupError
+from hwhup_core.networks.card import running_commit
 from hwhup_core.reproduce.config import SENSED, TableConfig
 from hwhup_core.reproduce.held_out import save_test_pool
 from hwhup_core.synthetic.domain import Cover, DomainConfig
@@ -19,12 +20,19 @@ SOURCE_SEED, TARGET_SEED = 1, 2
 
 
 def claim(config: TableConfig, run: Path) -> None:
-    """Write the configuration into a fresh folder, which is made; refuse a folder of another one."""
+    """Write configuration and commit into a fresh folder, which is made; refuse a folder of another configuration."""
     run.mkdir(parents=True, exist_ok=True)
     file = run / 'config.yaml'
     if file.exists() and load_config(file, TableConfig) != config:
         raise HwhupError(f'{run} holds a table of another configuration, see {file}. Choose another folder with --run.')
     save_config(file, config)
+    if not (run / 'commit').exists():
+        (run / 'commit').write_text(running_commit())
+
+
+def commit_of(run: Path) -> str:
+    """Return the commit of the code that a run was begun with, whatever code writes its results."""
+    return (run / 'commit').read_text()
 
 
 def domain(config: TableConfig, kind: str) -> DomainConfig:

@@ -70,7 +70,7 @@ def scores(depth, pck=1.0):
 def results_of(full, fine_tuned):
     columns = {'pre_trained': scores([100] * 6), 'fine_tuned': scores(fine_tuned, 0.5), 'full': scores(full, 0.75)}
     every = {(modality, column): mine for modality in MODALITIES for column, mine in columns.items()}
-    return modality_results('table2', TOY, every, 'the command')
+    return modality_results('table2', TOY, every, 'the command', 'the commit')
 
 
 def test_a_cell_is_the_mean_over_its_cover():
@@ -108,7 +108,7 @@ def test_tables_say_whose_data_they_are_of():
     found = results_of([1] * 6, [2] * 6)
     for text in (markdown_table2(found), markdown_s1(found)):
         assert 'Data: synthetic bed' in text
-        assert 'the command' in text
+        assert 'Made by `the command`, seed 0, commit the commit' in text
     assert '| Depth | no cover | 96.64 | 50.0 (50.0 to 50.0) | 75.0 (75.0 to 75.0) | 25.0 (' in markdown_s1(found)
 
 
