@@ -36,7 +36,7 @@ def engine():
 
 @pytest.fixture(scope='module')
 def crib(tmp_path_factory):
-    """Some frames of a crib, one without a measurement, one of an empty mattress; and the truth of the first."""
+    """Return a recording of some frames of a crib, one empty, one of a mattress; and the truth."""
     stream = CribStream(StreamConfig(), 3, infant_seed=17)
     pairs = [stream.frame(SECOND + i * SECOND // 2, 3 + i * 0.5) for i in range(CRIB)]
     folder = tmp_path_factory.mktemp('crib') / 'recording'
