@@ -26,8 +26,9 @@ from hwhup_core.reproduce.official_scores import figures, pool_scores
 from hwhup_core.reproduce.official_start import OfficialConfig, adapted, load_start, observed, spin_inputs
 from hwhup_core.settings import setting
 from hwhup_core.training.pools import WeakPool, join_pools
-from hwhup_core.training.sample_pools import FillVisibility, weak_pool_from_samples
+from hwhup_core.training.sample_pools import weak_pool_from_samples
 from hwhup_core.training.stages import TABLE_ONE, StageConfig
+from hwhup_core.training.visnet_fill import VISNET, filled_by_visnet
 from hwhup_core.types import Frame, Intrinsics
 
 NEEDED_ASSETS = ('smil', 'spin_checkpoint', 'gmm_08')
@@ -54,10 +55,10 @@ def stage(column: str) -> StageConfig:
     )
 
 
-def table4(config: OfficialConfig, run: Path, fill: FillVisibility | None = None) -> dict[str, Any]:
+def table4(config: OfficialConfig, run: Path) -> dict[str, Any]:
     """Return the errors of every column on every data set that is configured."""
     start, inputs, bad = load_start('smil', infants=True), spin_inputs((Modality.RGB,)), BadSamples(skip=True)
-    parts = {name: _pools(dataset, config, fill, bad) for name, dataset in _datasets(bad).items()}
+    parts = {name: _pools(dataset, config, bad) for name, dataset in _datasets(bad).items()}
     training = _joined([pools[0] for pools in parts.values()])
     columns: dict[str, Any] = {}
     for column in COLUMNS if 'mimm' in parts else COLUMNS[:2]:
@@ -86,9 +87,7 @@ def _datasets(bad: BadSamples) -> dict[str, Dataset]:
     return found
 
 
-def _pools(
-    dataset: Dataset, config: OfficialConfig, fill: FillVisibility | None, bad: BadSamples
-) -> tuple[WeakPool, WeakPool]:
+def _pools(dataset: Dataset, config: OfficialConfig, bad: BadSamples) -> tuple[WeakPool, WeakPool]:
     """Return the infants to adapt to and the held-out ones."""
     observation = replace(observed(config, stage('full')), mask='joint_range')
     held = [sample.tags.get('split') in _TEST for sample in dataset]
@@ -96,6 +95,7 @@ def _pools(
         raise AssetError(
             f'{dataset.folder} has no infants of {"training" if all(held) else "validation"}. Copy it whole.'
         )
+    fill = filled_by_visnet(VISNET, dataset.joints)
     training, held_out = (
         weak_pool_from_samples(
             replace(dataset, samples=tuple(s for s, out in zip(dataset, held) if out is wanted)),

@@ -42,8 +42,9 @@ from hwhup_core.reproduce.official_start import (
 from hwhup_core.reproduce.results import plain_interval
 from hwhup_core.settings import setting
 from hwhup_core.training.pools import WeakPool, join_pools
-from hwhup_core.training.sample_pools import FillVisibility, weak_pool_from_samples
+from hwhup_core.training.sample_pools import weak_pool_from_samples
 from hwhup_core.training.stages import TABLE_ONE, StageConfig
+from hwhup_core.training.visnet_fill import VISNET, filled_by_visnet
 from hwhup_core.types import Frame, Intrinsics
 
 NEEDED_ASSETS = ('smpl_neutral', 'spin_checkpoint', 'gmm_08', 'j_regressor_h36m')
@@ -68,10 +69,10 @@ def needed_assets() -> tuple[str, ...]:
     return NEEDED_ASSETS + (GENDERED_ASSETS if setting('data.3dpw') is not None else ())
 
 
-def table3(config: OfficialConfig, run: Path, fill: FillVisibility | None = None) -> dict[str, Any]:
+def table3(config: OfficialConfig, run: Path) -> dict[str, Any]:
     """Return the errors of every column that can be had on every data set that is configured."""
     start = load_start('smpl_neutral')
-    networks, notes = _networks(start, config, run, fill)
+    networks, notes = _networks(start, config, run)
     tests = _tests()
     columns: dict[str, Any] = {}
     actions: dict[str, Any] = {}
@@ -83,14 +84,12 @@ def table3(config: OfficialConfig, run: Path, fill: FillVisibility | None = None
     return {'columns': columns, 'actions': actions, 'notes': notes}
 
 
-def _networks(
-    start: Start, config: OfficialConfig, run: Path, fill: FillVisibility | None
-) -> tuple[dict[str, nn.Module], list[str]]:
+def _networks(start: Start, config: OfficialConfig, run: Path) -> tuple[dict[str, nn.Module], list[str]]:
     """Return the networks of the columns, and what was not trained and why."""
     networks: dict[str, nn.Module] = {'pre_trained': start.network()}
     if find_asset('hwhup_checkpoint') is not None:
         networks[RELEASED] = start.network('hwhup_checkpoint')
-    pool, notes = _training_pool(config, fill)
+    pool, notes = _training_pool(config)
     if pool is not None:
         trained = COLUMNS[1:] if pool.labels.mask.any() else COLUMNS[1:2]
         if len(trained) == 1:
@@ -109,7 +108,7 @@ def stage(column: str) -> StageConfig:
     )
 
 
-def _training_pool(config: OfficialConfig, fill: FillVisibility | None) -> tuple[WeakPool | None, list[str]]:
+def _training_pool(config: OfficialConfig) -> tuple[WeakPool | None, list[str]]:
     """Return Human3.6M's training people, and MPII's 2D joints where they are configured."""
     folder = setting('data.h36m')
     if folder is None:
@@ -122,6 +121,7 @@ def _training_pool(config: OfficialConfig, fill: FillVisibility | None) -> tuple
     except AssetError as error:
         return None, [f'fine_tuned, full: {error}']
     people = in_spin_24(with_cameras(dataset))
+    fill = filled_by_visnet(VISNET, people.joints)
     parts = [weak_pool_from_samples(people, observation, (Modality.RGB,), keypoints, fill, bad)]
     mpii = setting('data.mpii')
     if mpii is not None:
