@@ -131,6 +131,8 @@ def markdown_table2(results: Mapping[str, Any]) -> str:
         '',
         *(_marked(results) or ['None: it is below in all cells, beyond the interval of the difference.']),
         '',
+        f'Three covered people, good to bad, in every modality: `{results["table"]}.jpg`.',
+        '',
         *_origin(results),
     ])  # fmt: skip
 
