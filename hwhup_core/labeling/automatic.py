@@ -45,7 +45,7 @@ class AutomaticConfig:
 
     min_confidence: float = 0.5
     """Of the estimate: expected share of joints within 0.1 m. Less: `low_confidence`."""
-    max_aligned_depth_error_m: float = 0.05
+    max_aligned_depth_error_m: float = 0.04
     """Of the body that is labelled, after refinement. More: `depth_disagrees`."""
     min_visible_joints: int = 5
     """Of 14. Fewer: `too_few_visible`."""
