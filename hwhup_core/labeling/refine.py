@@ -5,8 +5,8 @@ A few rounds of articulated ICP, a Gauss-Newton form of the depth term in the me
 depths pixel by pixel and cannot move a limb sideways to where it was measured, so here matches go both ways: each seen
 point of the body to the nearest measured one, and each measured one near the body to the nearest seen one. Geman-
 McClure's weight lets wrong matches go. Being close to the estimate is the prior of pose; the shape stays.
-On 30 crib frames of other infants than those it was tuned on the joints' error falls from 26.7 to 20.0 px and from 70 to
-51 mm, in every frame, for 0.08 s of one core.
+On 30 crib frames of other infants than those it was tuned on, the joints' error falls from 26.7 to 20.0 px (70 to
+51 mm), and in every one of them, for 0.08 s of one core.
 """
 
 from __future__ import annotations

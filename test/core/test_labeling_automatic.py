@@ -101,7 +101,7 @@ def test_an_arm_in_front_hides_a_joint(engine, crib):
 
     recording = open_recording(crib[0])
     frame = recording.frame(2)
-    labeller = _Labeller(engine, AutomaticConfig(refine=None), None)
+    labeller = _Labeller(engine, AutomaticConfig(refine=None, max_aligned_depth_error_m=1.0), None)
     engine.reset()
     before = labeller.judge('a', frame, frame.intrinsics).label
     joint = int(np.flatnonzero(before.visible)[0])
