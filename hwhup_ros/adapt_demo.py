@@ -5,8 +5,8 @@ The whole loop in one program: a depth camera is borrowed, a room recorded, colo
     offline  hwhup recording check, label auto, adapt --input rgb, deploy: the commands that a user types
     live     the same monitor, depth off: the weights before and after take turns through ~/load_model
 
-The camera runs all the time, so that nothing which was recorded is shown again. Its exact truth is used for the two
-joint errors and nowhere else.
+The camera goes on where it stopped, so that nothing which was recorded is shown again; it rests while the cores train.
+Its exact truth is used for the two joint errors and nowhere else.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def parse(argv: Sequence[str]) -> DemoConfig:
     """Return the arguments."""
     parser = argparse.ArgumentParser(prog='adapt_demo', description='From a room to a better model: the whole loop.')
     parser.add_argument('--out', type=Path, default=Path('out/adapt'), help='new folder for everything (%(default)s)')
-    parser.add_argument('--record', type=float, default=120.0, help='seconds of recording (%(default)s)')
+    parser.add_argument('--record', type=float, default=150.0, help='seconds of recording (%(default)s)')
     parser.add_argument('--turns', type=int, default=3, help='turns of each set of weights (%(default)s)')
     parser.add_argument('--turn', type=float, default=20.0, help='seconds of a turn (%(default)s)')
     parser.add_argument('--hours', type=float, default=0.25, help='the most time for training (%(default)s)')
@@ -96,6 +96,7 @@ def run_demo(config: DemoConfig) -> int:
         camera.take_depth_away()
         report.records.poses.clear()
         _enable(nodes, True)
+        camera.rest(False)
         hashes = _take_turns(nodes, config, (BEFORE, str(_current(store))))
         swaps = dict(pose.counters.dropped)
     content = _content(config, run, hashes, list(report.records.poses), status, steps)
@@ -142,7 +143,8 @@ def _parameters(config: DemoConfig, recording: Path) -> dict[str, Any]:
             'consent': 'a synthetic infant',
             'privacy': 'full',
             'storage': {'least_free_mb': 500.0},
-            'novelty': {'min_interval_s': config.min_interval_s},
+            # Every few tenths of a second of this restless infant; a real night has hours of nothing.
+            'novelty': {'min_interval_s': config.min_interval_s, 'change': 0.005},
         },
     }
     return {f'/**/{node}': {'ros__parameters': values} for node, values in given.items()}
@@ -155,10 +157,11 @@ def _wait(what: str, seconds: float) -> None:
 
 def _stop_recording(nodes: tuple[Any, Any, Any, Any]) -> tuple[Any, RecorderStatus]:
     """End the recording and let the pose node rest: the cores are wanted for training."""
-    _, _, pose, recorder = nodes
+    camera, _, pose, recorder = nodes
+    camera.rest(True)
+    time.sleep(SETTLE_S)
     recorder.trigger_deactivate()
     _enable(nodes, False)
-    time.sleep(SETTLE_S)
     return pose.counters, recorder.status_message()
 
 

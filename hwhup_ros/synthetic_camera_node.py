@@ -27,6 +27,8 @@ from hwhup_ros.truth import truth_estimate
 
 SUBJECT = 'truth'
 RENDERED_AHEAD = 2
+RESTING_S = 0.1
+"""Seconds between two looks at whether a resting camera goes on."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class SyntheticCameraNode(Node):
         self._camera = CameraPublisher(self, self.config.publish_depth)
         self._truth = self.create_publisher(SmplPoseArray, 'truth', QoSProfile(depth=10))
         self._rendered: queue.Queue[tuple[Frame, Truth]] = queue.Queue(RENDERED_AHEAD)
-        self._stop = threading.Event()
+        self._stop, self._resting = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (('crib_render', self._render), ('crib_publish', self._publish_all))
@@ -100,6 +102,13 @@ class SyntheticCameraNode(Node):
         """Start to render, and to publish as soon as somebody listens."""
         for thread in self._threads:
             thread.start()
+
+    def rest(self, resting: bool) -> None:
+        """Publish nothing for a while, or go on where the motion stopped."""
+        if resting:
+            self._resting.set()
+        else:
+            self._resting.clear()
 
     def take_depth_away(self) -> None:
         """Publish colour alone from the next frame on."""
@@ -136,6 +145,9 @@ class SyntheticCameraNode(Node):
                     return
             due = time.monotonic()
             while not self._stop.wait(max(0.0, due - time.monotonic())) and self.context.ok():
+                if self._resting.is_set():
+                    due = time.monotonic() + RESTING_S
+                    continue
                 try:
                     frame, truth = self._rendered.get(timeout=0.2)
                 except queue.Empty:
