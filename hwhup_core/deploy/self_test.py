@@ -7,7 +7,7 @@ matter here; it must be finite, carry the right hash, and be the same on every m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from hwhup_core.errors import AssetError, HwhupError
 from hwhup_core.inference.engine import Engine
+from hwhup_core.networks.packing import Modality
 from hwhup_core.render.depth import render_depth
 from hwhup_core.types import BodyParams, Frame, Intrinsics, PersonBox, State
 
@@ -36,7 +37,7 @@ class SelfTest:
 
 
 def check_frame(engine: Engine) -> tuple[Frame, PersonBox]:
-    """Return the test frame, in every modality, and the box of its person."""
+    """Return the test frame, in the modalities that the weights read and no other, and the box of its person."""
     body = engine.body
     facing = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # The camera looks down, SMPL's y is up.
     still = torch.eye(3).expand(1, 23, 3, 3)
@@ -47,15 +48,16 @@ def check_frame(engine: Engine) -> tuple[Frame, PersonBox]:
         rendered = render_depth(vertices.clone(), body.faces, camera, (CAMERA.height, CAMERA.width))
     depth = torch.where(rendered.mask, rendered.depth, torch.tensor(WALL))[0].numpy().astype(np.float32)
     grey = np.clip(255 * (WALL + 0.3 - depth), 0, 255).astype(np.uint8)
-    frame = Frame(
-        stamp_ns=1,
-        frame_id='self_test',
-        color=np.repeat(grey[..., None], 3, axis=2),
-        depth=depth,
-        infrared=grey.astype(np.float32) / 255,
-        pressure=grey.astype(np.float32) / 255,
-        intrinsics=CAMERA,
-    )
+    pictures = {
+        Modality.RGB: {'color': np.repeat(grey[..., None], 3, axis=2)},
+        Modality.DEPTH: {'depth': depth},
+        Modality.INFRARED: {'infrared': grey.astype(np.float32) / 255},
+        Modality.PRESSURE: {'pressure': grey.astype(np.float32) / 255},
+    }
+    # Without depth that they do not read, nothing but the weights decides whether somebody is there.
+    frame = Frame(stamp_ns=1, frame_id='self_test', intrinsics=CAMERA)
+    for modality in engine.loaded.card.input.modalities:
+        frame = replace(frame, **pictures[modality])
     rows, columns = np.nonzero(rendered.mask[0].numpy())
     side = 1.35 * max(np.ptp(rows), np.ptp(columns))
     return frame, PersonBox(float(np.mean([columns.min(), columns.max()])) + 0.5, float(rows.mean()) + 0.5, float(side))

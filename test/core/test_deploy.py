@@ -25,7 +25,7 @@ from hwhup_core.deploy.store import (
 )
 from hwhup_core.errors import AssetError, ConfigError
 from hwhup_core.inference.config import EngineConfig
-from hwhup_core.inference.engine import BUNDLED_WEIGHTS
+from hwhup_core.inference.engine import BUNDLED_WEIGHTS, Engine
 from hwhup_core.networks.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -136,6 +136,12 @@ def test_an_engine_is_tested_against_the_noted_answer(tmp_path: Path, infant):
     save_config(found.folder / PROVENANCE, replace(noted, self_test=moved))
     with pytest.raises(AssetError, match=r'20\.\d mm away from the answer'):
         load_tested(found.weights, infant, config)
+
+
+@pytest.mark.parametrize('weights', ['crib_depth', 'crib_rgb', 'crib_rgb_source'])
+def test_all_bundled_weights_pass(weights: str, infant):
+    loaded = load_checkpoint(BUNDLED_WEIGHTS / weights, infant)
+    assert np.isfinite(run_self_test(Engine(loaded, infant, EngineConfig(weights=weights))).joints).all()
 
 
 def test_weights_that_answer_nonsense_fail(tmp_path: Path, infant):
