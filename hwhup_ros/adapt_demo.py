@@ -50,6 +50,8 @@ NAMESPACE = '/crib'
 BEFORE = 'crib_rgb_source'
 """Colour weights that have seen other cribs."""
 DEPTH_WEIGHTS = 'crib_depth'
+MOTION_STEPS = 200
+"""The infant moves for ten minutes before it repeats itself, longer than the demo watches it."""
 SETTLE_S = 2.0
 SERVICE_S = 120.0
 
@@ -135,6 +137,7 @@ def _graph(config: DemoConfig, recording: Path) -> Iterator[tuple[Any, Any, Any,
 
 def _parameters(config: DemoConfig, recording: Path) -> dict[str, Any]:
     given = {
+        'synthetic_camera_node': {'motion_steps': MOTION_STEPS},
         'pose_node': {'engine': {'weights': DEPTH_WEIGHTS}},
         'recorder_node': {
             'folder': str(recording),

@@ -16,6 +16,7 @@ from rclpy.qos import QoSProfile
 
 from hwhup_core.body.model import load_body
 from hwhup_core.errors import ConfigError
+from hwhup_core.synthetic.motion import MotionConfig
 from hwhup_core.synthetic.stream import CribStream, StreamConfig, Truth
 from hwhup_core.types import Frame, Posture
 from hwhup_ros.camera_publisher import CameraPublisher
@@ -59,6 +60,8 @@ class SyntheticCameraConfig:
     """Name of the camera's optical frame."""
     posture: str = StreamConfig.posture.name.lower()
     """At the start: supine, prone, left_side or right_side."""
+    motion_steps: int = field(default=MotionConfig.steps, metadata={'range': (2, 2000)})
+    """Poses passed through before the motion repeats, about 3 s each."""
 
     def stream_config(self) -> StreamConfig:
         """Return what the stream is made from."""
@@ -66,7 +69,8 @@ class SyntheticCameraConfig:
             raise ConfigError(f'posture is {self.posture!r}. Expected supine, prone, left_side or right_side.')
         ours, theirs = ({one.name for one in dataclasses.fields(each)} for each in (self, StreamConfig))
         given = {name: getattr(self, name) for name in (ours & theirs) - {'posture'}}
-        return dataclasses.replace(StreamConfig(), posture=Posture[self.posture.upper()], **given)
+        motion = MotionConfig(steps=self.motion_steps)
+        return dataclasses.replace(StreamConfig(), posture=Posture[self.posture.upper()], motion=motion, **given)
 
 
 class SyntheticCameraNode(Node):
