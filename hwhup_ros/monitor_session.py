@@ -19,10 +19,10 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
-from hwhup_core.inference import build_engine
 from hwhup_core.recording.tally import Outcome
 from hwhup_ros.crib_monitor import Arguments
 from hwhup_ros.diagnostics import Counts
+from hwhup_ros.live_model import build
 from hwhup_ros.marker_node import MarkerNode
 from hwhup_ros.pose_node import PoseNode
 from hwhup_ros.recorder_node import RecorderNode
@@ -113,7 +113,7 @@ def _run_nodes(arguments: Arguments, engine: Any, nodes: list[Node]) -> int:
         counts = pose.counters
     if recorder is not None:
         _close_recording(recorder)
-    _finish(arguments, engine or build_engine(pose.config.engine), report, counts, camera)
+    _finish(arguments, engine or build(pose.config), report, counts, camera)
     if report.records.poses_published:
         return 0
     print('hwhup monitor: no poses were published; see the log above and /diagnostics.', file=sys.stderr)
