@@ -46,7 +46,8 @@ def modality_results(table: str, config: TableConfig, scores: Scores, command: s
     """
     return {
         'table': f'{table}-{config.size}',
-        'data': 'synthetic bed, made by this package; no real person and no file of a published data set',
+        'data': 'synthetic',
+        'people': 'synthetic bed, made by this package; no real person and no file of a published data set',
         'cells': {
             modality: {cover: _cell(modality, cover, scores) for cover in COVERS} for modality in MODALITIES
         },
@@ -172,7 +173,7 @@ def markdown_s1(results: Mapping[str, Any]) -> str:
 def _about(results: Mapping[str, Any]) -> list[str]:
     config = results['config']
     return [
-        f'Data: {results["data"]}. {config["train_subjects"]} subjects in the bed to adapt to, '
+        f'Data: {results["people"]}. {config["train_subjects"]} subjects in the bed to adapt to, '
         f'{config["test_subjects"]} others to score, {config["poses"]} poses each, each pose without cover, under a '
         'sheet (cover 1) and under a blanket (cover 2). One network for each input is trained on all covers at once; '
         'the covers of a pose share one fit, and the depth without cover supervises. All networks start from the same '

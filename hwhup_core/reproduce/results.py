@@ -35,6 +35,7 @@ def table(config: TableConfig, scores: Mapping[str, PersonScores], command: str)
     columns = {name: _column(name, scores) for name in scores}
     return {
         'table': config.name,
+        'data': 'synthetic',
         'input': config.modality.value,
         'columns': columns,
         'full_over_fine_tuned': {

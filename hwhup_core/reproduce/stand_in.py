@@ -64,7 +64,7 @@ class StandInConfig:
     def name(self) -> str:
         """Return the stem of the results' files."""
         suffix = '' if self.modality is Modality.DEPTH else f'-{self.modality.value}'
-        return f'{self.table}-{SYNTHETIC}-{self.training.size}{suffix}'
+        return f'{self.table}-{self.training.size}{suffix}'
 
 
 def reading(config: StandInConfig, modality: Modality) -> StandInConfig:

@@ -99,6 +99,7 @@ def results(size: str, scored: list[Scored], on_coco: bool, command: str) -> dic
     """Return the table as plain values; areas are in percent."""
     return {
         'table': f'visnet-{size}',
+        'data': 'official' if on_coco else 'synthetic',
         'command': command,
         'commit': running_commit(),
         'people': COCO_PEOPLE if on_coco else 'synthetic people that no network was trained on',

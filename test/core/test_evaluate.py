@@ -10,12 +10,12 @@ from hwhup_core.geometry.cameras import project
 
 def test_line_with_both_numbers_at_least_zero():
     x = np.array([0.0, 1.0, 2.0, 3.0])
-    assert evaluate._nonnegative_line(x, 0.5 + 2 * x) == pytest.approx((0.5, 2.0))
-    assert evaluate._nonnegative_line(x, 4 - x) == pytest.approx((2.5, 0.0))
-    floor, gain = evaluate._nonnegative_line(x, 2 * x - 1)
+    assert evaluate.nonnegative_line(x, 0.5 + 2 * x) == pytest.approx((0.5, 2.0))
+    assert evaluate.nonnegative_line(x, 4 - x) == pytest.approx((2.5, 0.0))
+    floor, gain = evaluate.nonnegative_line(x, 2 * x - 1)
     assert floor == 0
     assert gain == pytest.approx((0 + 1 + 6 + 15) / 14)
-    assert evaluate._nonnegative_line(np.ones(4), x) == pytest.approx((1.5, 0.0))
+    assert evaluate.nonnegative_line(np.ones(4), x) == pytest.approx((1.5, 0.0))
 
 
 def test_ratio_interval():

@@ -68,7 +68,7 @@ def test_table3_and_s2_at_toy_size(rooms):
     config, run = rooms
     results = upright.table3(config, run, 'hwhup reproduce table3')
     assert json.loads(json.dumps(results))['data'] == 'synthetic'
-    assert results['table'] == 'table3-synthetic-toy'
+    assert results['table'] == 'table3-toy'
     assert results['paper']['full']['h36m_mpjpe_mm'] == 104.1
     for column in COLUMNS:
         figures = results['fourteen_joints'][column]
@@ -81,7 +81,7 @@ def test_table3_and_s2_at_toy_size(rooms):
     assert '| 104.1 | 50.4 | 66.1 |' in text
 
     by_posture = upright.table_s2(config, run, 'hwhup reproduce tableS2')
-    assert by_posture['table'] == 'tableS2-synthetic-toy'
+    assert by_posture['table'] == 'tableS2-toy'
     assert set(by_posture['postures']) <= {'standing', 'sitting'}
     each = [columns['full']['mpjpe_mm']['mean'] for columns in by_posture['postures'].values()]
     assert by_posture['plain_mean']['full']['mpjpe_mm'] == pytest.approx(np.mean(each))
@@ -123,9 +123,9 @@ def test_domains_differ_from_one_another():
     assert {cribs.source.body, cribs.target.body, cribs.training.body} == {'infant'}
     assert cribs.training.augment.turn_limit == 180
     colour = reading(rooms, Modality.RGB)
-    assert colour.name == 'table3-synthetic-small-rgb'
+    assert colour.name == 'table3-small-rgb'
     assert colour.target.modalities == ('depth', 'color')
-    assert rooms.name == 'table3-synthetic-small'
+    assert rooms.name == 'table3-small'
 
 
 def test_the_papers_figures_are_in_one_place():
