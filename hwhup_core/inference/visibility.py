@@ -57,9 +57,7 @@ def joint_visibility(
     return np.where(np.isnan(measured), np.nan, np.where(hidden, 0.0, 1.0))
 
 
-def _depth_at(
-    image: Float[ndarray, 'h w'], pixels: Float[ndarray, 'k 2'], left: int, top: int
-) -> Float[ndarray, ' k']:
+def _depth_at(image: Float[ndarray, 'h w'], pixels: Float[ndarray, 'k 2'], left: int, top: int) -> Float[ndarray, ' k']:
     """Return the depth at image pixels of an image that starts at (left, top); NaN outside and in holes."""
     height, width = image.shape
     whole = np.floor(np.nan_to_num(pixels, nan=-1e6)) - (left, top)
