@@ -217,10 +217,10 @@ def to_depth(message: ImageLike, read: PixelReader = read_pixels) -> Float[ndarr
     depth = pixels.astype(np.float32)
     if DEPTH_SCALES[message.encoding] != 1.0:
         depth *= np.float32(DEPTH_SCALES[message.encoding])
-    invalid = ~(np.isfinite(depth) & (depth > 0))
+    if pixels.dtype.kind != 'u':  # Whole numbers without a sign are neither NaN nor negative.
+        depth[~(np.isfinite(depth) & (depth > 0))] = 0.0
     if message.encoding in SATURATED:
-        invalid |= pixels == SATURATED[message.encoding]
-    depth[invalid] = 0.0
+        depth[pixels == SATURATED[message.encoding]] = 0.0
     return depth
 
 

@@ -100,9 +100,10 @@ def encode_color(image: UInt8[ndarray, 'h w 3'], encoding: str, quality: int) ->
 
 def encode_depth(depth: Float[ndarray, 'h w']) -> bytes:
     """Return metres as 16 bit PNG in millimetres; what is not measured or too far is 0."""
-    millimetres = np.rint(np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0) * np.float32(MILLIMETRES))
-    counts = np.where((millimetres > 0) & (millimetres <= NO_DEPTH_ABOVE), millimetres, 0)
-    return _encode('.png', counts.astype(np.uint16), _PNG)
+    millimetres = depth * np.float32(MILLIMETRES)
+    np.rint(millimetres, out=millimetres)
+    millimetres[~((millimetres > 0) & (millimetres <= NO_DEPTH_ABOVE))] = 0  # NaN fails both.
+    return _encode('.png', millimetres.astype(np.uint16), _PNG)
 
 
 def encode_unit_range(image: Float[ndarray, 'h w']) -> bytes:
