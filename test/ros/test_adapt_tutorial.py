@@ -171,7 +171,8 @@ def test_the_weights_are_deployed_into_the_running_node(walked):
     assert model.provenance.forced == (report['verdict'] != 'better')
     live = json.loads((folder / 'live.json').read_text())
     before = report['started_from']['weights_hash']
-    assert live['weights_hash'] == before != report['weights_hash'], 'the report names who answered first'
+    assert before != report['weights_hash']
+    assert live['weights_hash'] in (before, report['weights_hash'])  # Of whoever found somebody first.
     assert f'is in use, before it {before[:12]}' in said, said[-3000:]
     assert live['aligned_depth_error_mm'] is None, 'no depth is there'
     assert live['poses_published'] > 0
