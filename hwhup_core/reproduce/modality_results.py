@@ -13,26 +13,13 @@ from hwhup_core.config_io import to_plain
 from hwhup_core.evaluation.metrics import Interval
 from hwhup_core.evaluation.scores import PersonScores, select, summary
 from hwhup_core.reproduce.config import MODALITIES, MODALITY_COLUMNS, TableConfig
+from hwhup_core.reproduce.paper import TABLE2_DEPTH_MM, TABLE_S1_PCK
 from hwhup_core.reproduce.results import paired_interval, plain_interval, with_interval
 
 METHOD, BASELINE = 'full', 'fine_tuned'
 COVERS = {'uncover': 'no cover', 'cover1': 'cover 1', 'cover2': 'cover 2', 'all': 'all'}
 """The columns of Table 2 and what they are called."""
 NAMES = {'depth': 'Depth', 'lwir': 'LWIR', 'pm': 'PM', 'combined': 'Combined'}
-PAPER_MM = {
-    'depth': {'uncover': 33.87, 'cover1': 36.87, 'cover2': 37.26, 'all': 36.00},
-    'lwir': {'uncover': 38.45, 'cover1': 39.82, 'cover2': 40.42, 'all': 39.56},
-    'pm': {'uncover': 41.48, 'cover1': 41.43, 'cover2': 41.68, 'all': 41.53},
-    'combined': {'uncover': 37.62, 'cover1': 37.92, 'cover2': 38.26, 'all': 37.93},
-}
-"""Aligned depth error (mm) of HW-HuP in the paper's Table 2, real beds."""
-PAPER_PCK = {
-    'depth': {'uncover': 96.64, 'all': 93.34},
-    'lwir': {'uncover': 95.22, 'all': 92.96},
-    'pm': {'uncover': 91.19, 'all': 91.06},
-    'combined': {'uncover': 95.49, 'all': 94.49},
-}
-"""PCK@0.2 (%) of HW-HuP in the paper's Table S1, real beds."""
 COMPARED = ('aligned_depth_error_mm', 'masked_aligned_depth_error_mm', 'mpjpe_mm', 'pa_mpjpe_mm', 'pck', 'pckh')
 Scores = Mapping[tuple[str, str], PersonScores]
 """By modality and column."""
@@ -66,8 +53,8 @@ def _cell(modality: str, cover: str, scores: Scores) -> dict[str, Any]:
     differences = {metric: difference(chosen[METHOD], chosen[BASELINE], metric) for metric in COMPARED}
     return {
         'frames': len(chosen[METHOD]),
-        'paper_aligned_depth_error_mm': PAPER_MM[modality][cover],
-        'paper_pck_percent': PAPER_PCK[modality].get(cover),
+        'paper_aligned_depth_error_mm': TABLE2_DEPTH_MM[modality][cover],
+        'paper_pck_percent': TABLE_S1_PCK[modality].get(cover),
         'columns': {
             column: {metric: plain_interval(interval) for metric, interval in summary(mine).items()}
             for column, mine in chosen.items()

@@ -17,7 +17,6 @@ from hwhup_core.reproduce import results
 from hwhup_core.reproduce.config import MODALITIES, MODALITY_COLUMNS, MODALITY_SMALL
 from hwhup_core.reproduce.modality_pictures import input_picture
 from hwhup_core.reproduce.modality_results import (
-    PAPER_MM,
     difference,
     markdown_s1,
     markdown_table2,
@@ -25,6 +24,7 @@ from hwhup_core.reproduce.modality_results import (
     under,
     verdict,
 )
+from hwhup_core.reproduce.paper import TABLE2_DEPTH_MM
 from hwhup_core.reproduce.table2 import run_modalities
 from hwhup_core.training.pools import Pictures
 from hwhup_core.training.transforms import Transform
@@ -78,7 +78,7 @@ def test_a_cell_is_the_mean_over_its_cover():
     means = {cover: cell['columns']['full']['aligned_depth_error_mm']['mean'] for cover, cell in cells.items()}
     assert means == {'uncover': 15, 'cover1': 25, 'cover2': 35, 'all': 25}
     assert {cell['frames'] for cover, cell in cells.items() if cover != 'all'} == {2}
-    assert cells['cover1']['paper_aligned_depth_error_mm'] == PAPER_MM['lwir']['cover1'] == 39.82
+    assert cells['cover1']['paper_aligned_depth_error_mm'] == TABLE2_DEPTH_MM['lwir']['cover1'] == 39.82
     # Every frame is better by 10, whichever subjects are drawn.
     change = cells['all']['full_minus_fine_tuned']['aligned_depth_error_mm']
     assert (change['mean'], change['low'], change['high']) == (-10, -10, -10)
