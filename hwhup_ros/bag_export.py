@@ -46,7 +46,8 @@ def export_bag(folder: Path, out: Path, raw: bool = False, namespace: str = NAME
     if out.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f'{out} lies in the recording. Export to another place.')
     counts: Counter[str] = Counter()
-    with McapBag(out) as bag:
+    # Who asks for decoded colour wants it at once: rosbag2 does not compress by itself either.
+    with McapBag(out, compress=not raw) as bag:
         try:
             for record in tqdm(recording.frames, unit='frame', disable=None, leave=False):
                 for topic, message in _messages(bag, recording, record, raw, namespace.rstrip('/')):

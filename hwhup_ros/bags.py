@@ -295,10 +295,10 @@ def _stamp_ns(message: Any) -> int:
 
 
 class McapBag:
-    """A new rosbag2 bag in MCAP, compressed by chunks, with its message definitions. Use it in a `with`."""
+    """A new rosbag2 bag in MCAP with its message definitions. Use it in a `with`."""
 
-    def __init__(self, path: Path) -> None:
-        """Begin the bag; raises ConfigError where something lies there already."""
+    def __init__(self, path: Path, compress: bool = True) -> None:
+        """Begin the bag, compressed by zstd or not; raises ConfigError where something lies there already."""
         try:
             from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer, WriterError
             from rosbags.typesys import Stores, get_typestore
@@ -309,7 +309,8 @@ class McapBag:
             self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
         except WriterError as error:
             raise ConfigError(f'{path} is there already. Export to a new folder.') from error
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        if compress:
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._connections: dict[str, Any] = {}
 
     def type(self, name: str) -> Any:
