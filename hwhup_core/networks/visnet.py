@@ -112,6 +112,11 @@ class VisNet(nn.Module):
         features = self.backbone(images)
         return VisNetOutput(self.pose_head(features), self.vis_head(features))
 
+    def visibility(self, images: Float[Tensor, 'b 3 s s']) -> Float[Tensor, 'b 17']:
+        """Return the logits alone, without the cost of the heat maps."""
+        logits: Tensor = self.vis_head(self.backbone(images))
+        return logits
+
     def _initialise(self) -> None:
         """Set He weights, quiet residual branches, and last layers that start near 0."""
         for module in self.modules():

@@ -165,3 +165,9 @@ def test_sizes_that_cannot_be_are_refused():
         VisNetConfig(stem_width=0)
     with pytest.raises(ConfigError, match='Make them equal'):
         VisNetCard(input=InputConfig(size=64), network=TINY, licence='')
+
+
+def test_visibility_alone_is_the_same():
+    network, images = VisNet().eval(), torch.rand(2, 3, 112, 112)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.visibility(images), network(images).logits)
