@@ -8,6 +8,7 @@ over a window of answered frames, so that an arm over the face or a caregiver do
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
@@ -53,12 +54,13 @@ CLEARED = 0.9
 
 
 class DriftAlarm:
-    """Follows the aligned depth error of one stream."""
+    """Follows the aligned depth error of one stream. Safe between threads: one answers frames, another one reports."""
 
     def __init__(self, level: float, config: DriftConfig) -> None:
         """`level` is the aligned depth error (m) at deployment; NaN: there is none, and the alarm stays unknown."""
         self.level = level
         self.config = config
+        self._lock = threading.RLock()
         self._errors: deque[tuple[float, float]] = deque()
         self._raised = False
         self._turned_at: float | None = None
@@ -70,20 +72,25 @@ class DriftAlarm:
 
     def add(self, error: float, now: float) -> Drift:
         """Take the error (m) of one answered frame at `now` (s, steady clock); NaN says that there was no depth."""
-        if math.isfinite(error):
-            self._errors.append((now, error))
-        return self.state(now)
+        with self._lock:
+            if math.isfinite(error):
+                self._errors.append((now, error))
+            return self.state(now)
 
     def median(self, now: float) -> float:
         """Return the median error (m) of the window; NaN with too few frames."""
-        while self._errors and self._errors[0][0] < now - self.config.window_s:
-            self._errors.popleft()
-        if len(self._errors) < self.config.min_frames:
-            return math.nan
-        return float(np.median([error for _, error in self._errors]))
+        with self._lock:
+            while self._errors and self._errors[0][0] < now - self.config.window_s:
+                self._errors.popleft()
+            errors = [error for _, error in self._errors]
+        return float(np.median(errors)) if len(errors) >= self.config.min_frames else math.nan
 
     def state(self, now: float) -> Drift:
         """Return what is known at `now`."""
+        with self._lock:
+            return self._state(now)
+
+    def _state(self, now: float) -> Drift:
         median = self.median(now)
         if not (math.isfinite(self.limit) and math.isfinite(median)):
             self._turned_at = None

@@ -1,6 +1,7 @@
 """The drift alarm against hand-made streams of errors."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -59,3 +60,22 @@ def test_without_a_level_nothing_is_known():
 def test_settings_are_checked(change):
     with pytest.raises(ConfigError, match='Expected'):
         DriftConfig(**change)
+
+
+def test_one_thread_adds_while_another_one_asks():
+    alarm, failures, end = DriftAlarm(0.03, DriftConfig(window_s=0.5, min_frames=1)), [], threading.Event()
+
+    def ask():
+        try:
+            while not end.is_set():
+                alarm.state(1e3)
+        except RuntimeError as error:  # A deque that changes while it is read.
+            failures.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for number in range(3000):
+        alarm.add(0.03, 1e3 + number * 1e-4)
+    end.set()
+    thread.join()
+    assert failures == []
