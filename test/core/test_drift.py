@@ -1,6 +1,7 @@
 """The drift alarm against hand-made streams of errors."""
 
 import math
+import sys
 import threading
 
 import numpy as np
@@ -62,7 +63,16 @@ def test_settings_are_checked(change):
         DriftConfig(**change)
 
 
-def test_one_thread_adds_while_another_one_asks():
+@pytest.fixture
+def restless_threads():
+    """Let threads take turns in the middle of everything."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_one_thread_adds_while_another_one_asks(restless_threads):
     alarm, failures, end = DriftAlarm(0.03, DriftConfig(window_s=0.5, min_frames=1)), [], threading.Event()
 
     def ask():
